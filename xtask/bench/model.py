@@ -97,9 +97,14 @@ def transformer(name, side):
 class Hashing(nn.Module):
     """Backbone, hash layer and a classifier on the relaxed code."""
 
-    def __init__(self, name, side):
+    def __init__(self, name, side, train_last=None):
         super().__init__()
         self.backbone = build(name, side).eval()
+        if train_last:
+            self.backbone.requires_grad_(False)
+            for block in self.backbone.net.encoder.layer[-train_last:]:
+                block.requires_grad_(True)
+            self.backbone.net.layernorm.requires_grad_(True)
         with torch.no_grad():
             features = self.backbone(torch.zeros(1, 3, side, side)).shape[1]
         self.hash_layer, self.classifier = nn.Linear(features, BITS), nn.Linear(BITS, CLASSES)
@@ -154,7 +159,7 @@ def exported_step(engine, net, x, threads):
 
 def measure(args, layout):
     torch.manual_seed(0)
-    net = Hashing(args.backbone, args.image_side).to(args.device, memory_format=layout)
+    net = Hashing(args.backbone, args.image_side, args.train_last).to(args.device, memory_format=layout)
     x = torch.randn(args.batch_size, 3, args.image_side, args.image_side).to(args.device, memory_format=layout)
     if args.engine == "pytorch":
         step = step_function(net, x, args.only == "training", args.dtype == "bf16")
@@ -177,6 +182,7 @@ def main():
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--image-side", type=int, required=True)
     parser.add_argument("--only", choices=["training", "inference"], required=True)
+    parser.add_argument("--train-last", type=int, help="blocks of a DINOv2 that are trained, with the hash layer")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--engine", choices=["pytorch", "onnxruntime", "openvino"], default="pytorch")

@@ -10,10 +10,8 @@ use serde::Deserialize;
 use crate::step::Step;
 use crate::workspace::Workspace;
 
-/// The cargo that runs xtask.
-pub(crate) fn program() -> PathBuf {
-    env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
-}
+/// The features of a release, which plain builds leave out.
+pub(crate) const RELEASE_FEATURES: [&str; 2] = ["--features", "parquet"];
 
 /// The binaries of one build, by name.
 #[derive(Debug)]
@@ -22,10 +20,15 @@ pub(crate) struct Binaries(BTreeMap<String, PathBuf>);
 impl Binaries {
     /// One release build; `args` select what. Cargo's progress goes to stderr.
     pub(crate) fn build(workspace: &Workspace, args: &[&str]) -> Result<Self> {
-        let step = Step::new("build", &program(), workspace)
+        let step = Step::cargo("build", workspace)
             .args(["build", "--release", "--message-format=json-render-diagnostics"])
             .args(args.iter().copied());
         Ok(Self::told(&step.capture()?))
+    }
+
+    /// As [`Self::build`], with the features of a release.
+    pub(crate) fn build_complete(workspace: &Workspace, args: &[&str]) -> Result<Self> {
+        Self::build(workspace, &[args, &RELEASE_FEATURES].concat())
     }
 
     /// Those that cargo's messages tell of.

@@ -5,7 +5,6 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::book;
-use crate::cargo;
 use crate::report;
 use crate::step::Step;
 use crate::test_python;
@@ -13,8 +12,8 @@ use crate::tidy;
 use crate::workspace::Workspace;
 
 /// What plain builds leave out. The store in PostgreSQL is in all builds here, so that what they share is compiled once.
-const HUB: [&str; 2] = ["--features", "dhih-train/hub,dhih-serve/postgres"];
-const STORE: [&str; 2] = ["--features", "dhih-serve/postgres"];
+const HUB: [&str; 2] = ["--features", "hub,postgres"];
+const STORE: [&str; 2] = ["--features", "postgres"];
 
 /// All but what is no package: xtask, and the wheel.
 const PACKAGE: [&str; 8] = [
@@ -37,6 +36,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", HUB[0], HUB[1], "--", "-D", "warnings"];
     clock.step(cargo_step("clippy", workspace, &clippy))?;
     index_features(&mut clock)?;
+    // As plain builds are, without the features that tests turn on.
+    let plain = ["clippy", "-p", "dhih-train", "-p", "dhih-serve", "--", "-D", "warnings"];
+    clock.step(cargo_step("programs, no features", workspace, &plain))?;
     let doc =
         cargo_step("doc", workspace, &["doc", "--workspace", "--no-deps", STORE[0], STORE[1]]);
     clock.step(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
@@ -56,7 +58,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 }
 
 fn cargo_step(name: &'static str, workspace: &Workspace, args: &[&str]) -> Step {
-    Step::new(name, &cargo::program(), workspace).args(args.iter().copied())
+    Step::cargo(name, workspace).args(args.iter().copied())
 }
 
 /// Compiles dhih-index and its tests without default features, and with each feature alone: the other steps have them all.

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::cargo::Binaries;
 use crate::console::{print, print_json};
+use crate::first_build;
 use crate::step::Step;
 use crate::workspace::Workspace;
 
@@ -19,7 +20,9 @@ const EXAMPLE: &str = "Examples:
   cargo xtask demo
   cargo xtask demo --no-serve --json --bits 32";
 
-const BINARIES: [&str; 3] = ["dhih-train", "dhih-index", "dhih-serve"];
+/// The programs of the steps up to the search. The service is built when it is needed: what only it is made of is a quarter of the build.
+const BINARIES: [&str; 2] = ["dhih-train", "dhih-index"];
+const SERVICE: [&str; 1] = ["dhih-serve"];
 
 /// How many queries are answered in full on the screen.
 const SHOWN_QUERIES: usize = 3;
@@ -65,11 +68,7 @@ struct Trained {
 
 /// Trains, indexes and searches; then serves, unless told not to.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
-    let packages = ["-p", BINARIES[0], "-p", BINARIES[1], "-p", BINARIES[2]];
-    let binaries = match &args.bin_dir {
-        Some(directory) => Binaries::in_directory(&absolute(directory)?, &BINARIES),
-        None => Binaries::build(workspace, &packages)?,
-    };
+    let binaries = programs(args, workspace, &BINARIES)?;
     let demo = Demo { args, binaries, workspace };
     let report = demo.until_search()?;
     if args.json {
@@ -78,14 +77,27 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         let seconds = report.seconds.iter().map(|(step, seconds)| format!("{step} {seconds:.1} s"));
         print(&format!("\n{}: {}", report.run, seconds.collect::<Vec<_>>().join(", ")))?;
     }
-    let serve =
-        demo.step("serve", "dhih-serve")?.args(["--run", &report.run, "--bind", &args.bind]);
+    let arguments = ["--run", &report.run, "--bind", &args.bind];
     if args.no_serve {
-        let next = format!("serve it with: {}", serve.command_line());
+        let next = format!("serve it with: {}", demo.later(arguments).command_line());
         return if args.json { Ok(()) } else { print(&next) };
     }
+    let service = programs(args, workspace, &SERVICE)?;
+    let serve = Step::new("serve", service.get(SERVICE[0])?, workspace).args(arguments);
     demo.announce(&serve)?;
     serve.become_it()
+}
+
+/// The programs of these names: those of `--bin-dir`, or built now.
+fn programs(args: &Args, workspace: &Workspace, names: &[&'static str]) -> Result<Binaries> {
+    if let Some(directory) = &args.bin_dir {
+        return Ok(Binaries::in_directory(&absolute(directory)?, names));
+    }
+    if let Some(notice) = first_build::notice(names) {
+        eprintln!("{notice}");
+    }
+    let packages: Vec<&str> = names.iter().flat_map(|name| ["-p", name]).collect();
+    Binaries::build(workspace, &packages)
 }
 
 struct Demo<'a> {
@@ -174,6 +186,21 @@ impl Demo<'_> {
             print(&format!("... {} queries answered", answers.len()))?;
         }
         Ok(())
+    }
+
+    /// How the service is started without the demo. Its program may not be built yet.
+    fn later(&self, arguments: [&str; 4]) -> Step {
+        let step = match &self.args.bin_dir {
+            Some(directory) => Step::new("serve", &directory.join(SERVICE[0]), self.workspace),
+            None => Step::cargo("serve", self.workspace).args([
+                "run",
+                "--release",
+                "-p",
+                SERVICE[0],
+                "--",
+            ]),
+        };
+        step.args(arguments)
     }
 
     fn step(&self, name: &'static str, binary: &str) -> Result<Step> {

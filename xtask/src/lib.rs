@@ -18,6 +18,7 @@ mod console;
 mod demo;
 mod dist;
 mod fetch;
+mod first_build;
 mod report;
 mod step;
 mod test_python;

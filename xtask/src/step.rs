@@ -1,6 +1,7 @@
 //! One spawned program with a name: how it is shown, run, and how its failure reads. It inherits stderr, so that
 //! progress is seen as it happens; stdin is closed.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,9 +9,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 
-use crate::cargo;
 use crate::failure::Failure;
 use crate::workspace::Workspace;
+
+/// The cargo that runs xtask.
+pub(crate) fn cargo() -> PathBuf {
+    env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
 
 /// A program to run in the root of the workspace.
 #[derive(Debug)]
@@ -26,6 +31,11 @@ impl Step {
     pub(crate) fn new(name: &'static str, program: &Path, workspace: &Workspace) -> Self {
         let program = program.to_path_buf();
         Self { name, program, args: Vec::new(), envs: Vec::new(), workspace: workspace.clone() }
+    }
+
+    /// A step of the cargo that runs xtask.
+    pub(crate) fn cargo(name: &'static str, workspace: &Workspace) -> Self {
+        Self::new(name, &cargo(), workspace)
     }
 
     pub(crate) fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -49,8 +59,7 @@ impl Step {
         };
         let envs = self.envs.iter().map(env);
         let shown = self.workspace.show(&self.program).to_string();
-        let program =
-            if self.program == cargo::program() { "cargo".to_owned() } else { quoted(&shown) };
+        let program = if self.program == cargo() { "cargo".to_owned() } else { quoted(&shown) };
         let args = self.args.iter().map(|arg| quoted(&arg.to_string_lossy()));
         envs.chain([program]).chain(args).collect::<Vec<_>>().join(" ")
     }
@@ -135,8 +144,8 @@ mod tests {
             .args(["train", "--run-dir", "a b", "it's", ""]);
         let expected = r"RUSTDOCFLAGS='-D warnings' target/release/dhih-train train --run-dir 'a b' 'it'\''s' ''";
         assert_eq!(step.command_line(), expected);
-        let cargo = Step::new("t", &cargo::program(), &workspace).args(["fmt"]);
-        assert_eq!(cargo.command_line(), "cargo fmt");
+        let fmt = Step::cargo("t", &workspace).args(["fmt"]);
+        assert_eq!(fmt.command_line(), "cargo fmt");
     }
 
     #[test]

@@ -8,9 +8,17 @@ use std::process::Command;
 
 type Features = BTreeMap<String, BTreeSet<String>>;
 
+/// The programs.
+const PROGRAMS: [&str; 3] = ["dhih-train", "dhih-index", "dhih-serve"];
+
 /// The feature sets of every crate in the release build of `packages`. A crate has two when it is compiled both for
 /// this machine as a build tool and for the target.
 fn features(packages: &[&str]) -> Features {
+    features_with(packages, "")
+}
+
+/// As [`features`], where the packages are built with `on`.
+fn features_with(packages: &[&str], on: &str) -> Features {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
@@ -23,6 +31,8 @@ fn features(packages: &[&str]) -> Features {
         "none",
         "--format",
         "{p}|{f}",
+        "--features",
+        on,
     ]);
     for package in packages {
         command.args(["--package", package]);
@@ -51,7 +61,7 @@ fn compiled_twice(ours: &Features, theirs: &Features) -> Vec<String> {
 #[test]
 fn xtask_and_the_binaries_share_what_they_compile() {
     let xtask = features(&["xtask"]);
-    let binaries = features(&["dhih-train", "dhih-index", "dhih-serve"]);
+    let binaries = features(&PROGRAMS);
     assert!(
         xtask.keys().filter(|package| binaries.contains_key(*package)).count() > 20,
         "the comparison is empty"
@@ -61,12 +71,33 @@ fn xtask_and_the_binaries_share_what_they_compile() {
 }
 
 #[test]
-fn training_serving_and_the_python_package_share_what_they_compile() {
-    let binaries = features(&["dhih-train", "dhih-index", "dhih-serve"]);
-    for package in ["dhih-train", "dhih-serve", "dhih-python"] {
-        let twice = compiled_twice(&features(&[package]), &binaries);
-        assert!(twice.is_empty(), "mend the features of {package}:\n{}", twice.join("\n"));
+fn each_program_shares_what_it_compiles_with_the_others() {
+    for on in ["", "parquet"] {
+        let all = features_with(&PROGRAMS, on);
+        // dhih-index is a library, too: alone it compiles less.
+        for program in ["dhih-train", "dhih-serve"] {
+            let twice = compiled_twice(&features_with(&[program], on), &all);
+            let twice = twice.join("\n");
+            assert!(twice.is_empty(), "mend the features of {program}, with {on:?}:\n{twice}");
+        }
     }
+}
+
+/// The package has the features of a release.
+#[test]
+fn the_programs_of_a_release_and_the_python_package_share_what_they_compile() {
+    let programs = features_with(&PROGRAMS, "parquet");
+    assert!(programs.keys().any(|package| package.starts_with("parquet ")), "there is no Parquet");
+    let twice = compiled_twice(&features(&["dhih-python"]), &programs);
+    assert!(twice.is_empty(), "mend the features of dhih-python:\n{}", twice.join("\n"));
+}
+
+/// What turning a feature on makes be compiled again is what the feature is for, and the crates of the project.
+#[test]
+fn a_feature_of_a_release_changes_no_crate_but_our_own() {
+    let twice = compiled_twice(&features(&PROGRAMS), &features_with(&PROGRAMS, "parquet"));
+    let others: Vec<_> = twice.iter().filter(|line| !line.starts_with("dhih-")).collect();
+    assert!(others.is_empty(), "mend the features of dhih-train: {others:#?}");
 }
 
 #[test]

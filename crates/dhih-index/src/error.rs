@@ -83,7 +83,7 @@ pub enum Error {
         cause: Option<Cause>,
     },
     /// A codes file of a format that was left out when this library was compiled.
-    #[error("{} is a {format} file, which this build neither reads nor writes: compile dhih-index with its feature `{feature}`", path.display())]
+    #[error("{} is a {format} file, which this build neither reads nor writes: build it with `--features {feature}`", path.display())]
     FormatDisabled {
         /// The file.
         path: PathBuf,

@@ -108,7 +108,7 @@ pub(crate) mod countdown {
     }
 }
 
-/// How far a search has come: all codes nearer than this, and within its radius, were seen.
+/// How far a search has come: all codes within its radius and nearer than this were seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reach(pub(crate) u32);
 

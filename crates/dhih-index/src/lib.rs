@@ -30,7 +30,7 @@
 //! - `parquet`: Parquet codes files.
 //! - `cli`: the program `dhih-index`.
 //!
-//! All are on by default, and none is needed to build an index and to search it.
+//! All but `parquet` are on by default, and none is needed to build an index and to search it.
 //!
 //! # Targets
 //!

@@ -1,5 +1,5 @@
-//! Pointers of Git LFS. A pointer is a short text that Git LFS leaves in place of a large file until the file is fetched. Readers recognise
-//! it, so that nobody takes the file for a damaged one. The formats of the files themselves: `io/` and `store/`.
+//! Git LFS pointers: short texts in place of large files that were not fetched. Readers recognise them, so that users do not take the file
+//! for damaged. `io/` and `store/` have the formats of the files themselves.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,5 @@
-//! How far a long operation has come, and how its caller stops it. Building reports here, and so can merging and verifying. What the
-//! stages do lives with the operations; nothing is printed here.
+//! The progress of long operations, and how their caller stops them. Builds report here, and so can merging and verifying. The operations
+//! define what their stages do; this file prints nothing.
 
 use std::fmt;
 use std::ops::ControlFlow;

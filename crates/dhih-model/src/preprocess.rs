@@ -121,6 +121,11 @@ impl NormalizationTable {
         Self(channels.map(table).collect())
     }
 
+    /// Values of a pixel.
+    pub(crate) fn channels(&self) -> usize {
+        self.0.len()
+    }
+
     /// Normalises whole pixels.
     pub(crate) fn apply(&self, from: &[u8], to: &mut [f32]) {
         let channels = self.0.len();

@@ -128,6 +128,7 @@ class Client(unittest.TestCase):
                 (lambda: client.get(12345), "not_found", 404),
                 (lambda: client.search(id=1, k=5000), "invalid_parameter", 400),
                 (lambda: client.search(text="a car"), "no_text_tower", 422),
+                (lambda: client.encode(vector=[1.0]), "no_codec", 422),
                 (lambda: client.count(filter={"must": [{"field": "b", "equals": 1}]}), "invalid_filter", 400),
                 (lambda: client.snapshot(), "no_snapshot_dir", 422),
             ]:
@@ -138,6 +139,8 @@ class Client(unittest.TestCase):
             for wrong in [{}, {"id": 1, "code": "00"}]:
                 with self.assertRaises(ValueError):
                     client.search(**wrong)
+            with self.assertRaises(ValueError):
+                client.encode(text="a car", vector=[1.0])
         with self.assertRaises(dhih.ServiceError) as error:
             client.count()
         self.assertEqual((error.exception.status, error.exception.code), (0, "no_answer"))
@@ -171,6 +174,9 @@ class Client(unittest.TestCase):
             found = client.search(image=image, k=1, radius=0, filter=None)
             self.assertEqual(found.hits[0].distance, 0)
             self.assertEqual(found.code, item.code)
+            made = client.encode(image=path, values=True)
+            self.assertEqual((made.code, client.encode(image=image).values), (item.code, None))
+            self.assertEqual(dhih.pack(np.array([made.values], np.float32)).tobytes().hex(), item.code)
             self.assertTrue(client.snapshot("first")["done"])
 
 

@@ -1,18 +1,18 @@
-//! A load generator for `cargo xtask bench serve`: HTTP/1.1 over kept-alive connections, written out by hand so that it takes little
-//! of the machine that it shares with the service.
+//! A load generator for `cargo xtask bench serve`: HTTP/1.1 over persistent connections. Requests are written by hand, so that the
+//! generator takes few resources of the machine that it shares with the service.
 //!
 //! ```text
 //! load ADDRESS seconds=5 connections=16 codes=queries.txt     searches by code, one after the other on each connection
-//! load ADDRESS seconds=5 rate=900 images=folder side=224      searches by image, scaled to JPEGs of that side before, so many a
-//!                                                             second whatever becomes of them
+//! load ADDRESS seconds=5 rate=900 images=folder side=224      searches by image, scaled before to JPEGs of this side, at a fixed
+//!                                                             rate per second, whatever the answers are
 //! load ADDRESS seconds=5 connections=1 add=a.png              additions of a picture
-//! load ADDRESS seconds=5 path=/v1/admin/reload method=POST    another request, again and again
+//! load ADDRESS seconds=5 path=/v1/admin/reload method=POST    any other request, repeatedly
 //! load ADDRESS count=64 attack=bombs|decoded-bombs|truncated|slow seconds=5
-//!                                                             requests that mean harm
+//!                                                             malicious requests
 //! ```
 //!
-//! Prints one JSON object. With a rate, time counts from when a request was due, not from when it could be sent; how many were sent
-//! late, and how many not at all, is told.
+//! Prints one JSON object. With a rate, times count from the moment when a request was due, even if it was sent later. The output has the
+//! numbers of requests that were sent late or not at all.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,30 +26,30 @@ use tokio::net::TcpStream;
 
 type Fault = Box<dyn Error + Send + Sync>;
 
-/// What was measured on one connection.
+/// The measurements of one connection.
 #[derive(Default)]
 struct Seen {
     accepted: Vec<f64>,
     rejected: Vec<f64>,
-    /// The same as `rejected`, from when the requests were sent.
+    /// The times of rejected requests, counted from when they were sent.
     rejected_sent: Vec<f64>,
     statuses: BTreeMap<u16, usize>,
     errors: usize,
-    /// Sent more than `LATE` after they were due.
+    /// Requests that were sent more than `LATE` after they were due.
     late: usize,
-    /// Since when nothing was accepted.
+    /// The time since which no request was accepted.
     refused_since: Option<Instant>,
-    /// The longest time in which nothing was accepted, in milliseconds.
+    /// The longest time without an accepted request, in milliseconds.
     refused_for: f64,
 }
 
 const LATE: Duration = Duration::from_millis(10);
-/// An answer that takes longer is counted as an error.
+/// Answers that take longer count as errors.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long after the end requests that were due before it are still sent.
+/// How long after the end overdue requests are still sent.
 const AFTER: Duration = Duration::from_secs(30);
 
-// One thread: it shares the cores with the service, and takes what is left of them.
+// A single thread, because the generator shares the cores with the service and should only use what is left of them.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Fault> {
     let mut words = std::env::args().skip(1);
@@ -78,7 +78,7 @@ async fn main() -> Result<(), Fault> {
     Ok(())
 }
 
-/// The requests, as they are sent.
+/// The requests in the form in which they are sent.
 fn requests(address: &str, settings: &BTreeMap<String, String>) -> Result<Vec<Vec<u8>>, Fault> {
     let host = format!("host: {address}\r\n");
     if let Some(file) = settings.get("codes") {
@@ -118,7 +118,7 @@ fn scaled(file: &[u8], side: u32) -> Result<Vec<u8>, Fault> {
     Ok(scaled.into_inner())
 }
 
-/// A search by image, of whose bytes some are sent.
+/// A search by image, which sends only the first `sent` bytes of the file.
 fn image(host: &str, file: &[u8], sent: usize) -> Vec<u8> {
     let before =
         b"--edge\r\ncontent-disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n";
@@ -133,11 +133,11 @@ fn image(host: &str, file: &[u8], sent: usize) -> Vec<u8> {
     bytes
 }
 
-/// How much is asked.
+/// The settings of a load.
 struct Load {
     connections: usize,
     seconds: Duration,
-    /// Requests a second; absent, each connection asks again as soon as it has its answer.
+    /// Requests per second; absent if each connection sends the next request as soon as it has its answer.
     rate: Option<f64>,
 }
 
@@ -207,7 +207,7 @@ async fn loaded(address: String, requests: Arc<Vec<Vec<u8>>>, load: Load) -> Res
         let to_the_end = seen.refused_since.map_or(0.0, |from| 1e3 * from.elapsed().as_secs_f64());
         all.refused_for = all.refused_for.max(seen.refused_for).max(to_the_end);
     }
-    // Requests that were answered after the end took longer than that.
+    // The last answers may have come after the end of the measurement.
     let took = started.elapsed().max(seconds).as_secs_f64();
     let sent = all.statuses.values().sum::<usize>() + all.errors;
     let due = rate.map(|rate| (rate * seconds.as_secs_f64()).ceil() as usize);
@@ -237,7 +237,7 @@ fn quantiles(mut ms: Vec<f64>) -> Value {
     json!({ "mean": mean, "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": at(1.0) })
 }
 
-/// Sends a request and reads the whole answer; its status.
+/// Sends a request and reads the whole answer. Returns its status.
 async fn exchange(
     connection: &mut Option<TcpStream>,
     address: &str,
@@ -251,7 +251,7 @@ async fn exchange(
             connection.insert(stream)
         }
     };
-    // Who refuses a request may answer and close before all of it has been sent.
+    // A server may refuse a request and close the connection before the whole request was sent.
     let written = stream.write_all(request).await.is_ok();
     let mut answer = Vec::with_capacity(8192);
     let head = loop {
@@ -283,7 +283,7 @@ async fn exchange(
     Ok(status)
 }
 
-/// Whether a body in chunks has arrived whole.
+/// Whether a chunked body has arrived completely.
 fn all_chunks(body: &[u8]) -> Result<bool, Fault> {
     let mut rest = body;
     loop {
@@ -293,7 +293,7 @@ fn all_chunks(body: &[u8]) -> Result<bool, Fault> {
         let size = usize::from_str_radix(size, 16)?;
         rest = &rest[end + 2..];
         if size == 0 {
-            // Lines may follow; the last one is empty.
+            // Trailer lines may follow; the last one is empty.
             return Ok(rest.starts_with(b"\r\n") || rest.windows(4).any(|four| four == b"\r\n\r\n"));
         }
         match size.checked_add(2).and_then(|past| rest.get(past..)) {
@@ -303,7 +303,7 @@ fn all_chunks(body: &[u8]) -> Result<bool, Fault> {
     }
 }
 
-/// Requests that mean harm, all at once; what became of them.
+/// Sends malicious requests, all at once. Returns what became of them.
 async fn attacked(
     address: &str,
     attack: &str,
@@ -353,12 +353,12 @@ async fn attacked(
     Ok(json!({ "attack": attack, "outcomes": outcomes }))
 }
 
-/// More pixels than the service takes: refused by what the header says.
+/// More pixels than the service accepts, so that the picture is refused by its header.
 const OVER: [u32; 2] = [8000, 8000];
-/// Just within 40 megapixels, and with transparency within 192 MiB: decoded, at the most memory that a picture may cost.
+/// Just below 40 megapixels and, with transparency, below 192 MiB. The picture is decoded with the most memory that one may take.
 const WITHIN: [u32; 2] = [7000, 5700];
 
-/// A PNG of some kilobytes that unpacks to so many columns and rows of four bytes a pixel.
+/// A PNG of some kilobytes that decodes to this many columns and rows, with four bytes for each pixel.
 fn bomb([width, height]: [u32; 2]) -> Result<Vec<u8>, Fault> {
     let mut file = std::io::Cursor::new(Vec::new());
     image::RgbaImage::new(width, height).write_to(&mut file, image::ImageFormat::Png)?;

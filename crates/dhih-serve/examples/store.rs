@@ -1,13 +1,12 @@
-//! Measures a store in PostgreSQL beside the index on disk, over the same codes: two shards, a coordinator, all on this machine,
-//! started for the purpose.
+//! Benchmarks a store in PostgreSQL against the index on disk, with the same codes. Starts two shards and a coordinator on this machine.
 //!
 //! ```text
 //! cargo run --release -p dhih-index --example generate_codes -- codes.npy queries.npy 2000000 64 100
 //! cargo run --release -p dhih-serve --features postgres --example store -- codes.npy queries.npy 64
 //! ```
 //!
-//! Prints one JSON object: bytes a code, and milliseconds of searches for 10 neighbours one after the other (median and 99th of a
-//! hundred): of the index, of the store, and of one step of the same search, sent to the shards and sent to the coordinator.
+//! Prints one JSON object: bytes per code, and times of sequential searches for 10 neighbours in milliseconds (median and 99th percentile).
+//! They are measured for the index, for the store, and for one step of the same search, sent to the shards directly or to the coordinator.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement: a panic is its end")]
 
 #[path = "../tests/postgres/servers.rs"]
@@ -90,8 +89,8 @@ fn main() {
     );
 }
 
-/// The values of all substrings at most one bit off, within the radius that this makes certain: to each shard, and to the
-/// coordinator, whose `postgres_fdw` asks the shards.
+/// Probes the values of all substrings that differ in at most one bit, within the radius that this makes certain: at each shard directly,
+/// and at the coordinator, whose `postgres_fdw` queries the shards.
 fn steps(servers: &Servers, set: &CodeSet, queries: &[&[u8]], parts: u32) -> Value {
     let substrings = Substring::choose(&set.codes, Some(parts)).unwrap();
     let radius = 2 * parts - 1;
@@ -134,7 +133,7 @@ fn steps(servers: &Servers, set: &CodeSet, queries: &[&[u8]], parts: u32) -> Val
     json!({"radius": radius, "shards_ms": to_shards, "coordinator_ms": to_coordinator})
 }
 
-/// Milliseconds of the median and of the 99th of a hundred.
+/// The median and the 99th percentile in milliseconds.
 fn timed<T>(queries: &[&[u8]], mut search: impl FnMut(&&[u8]) -> T) -> Value {
     let mut took: Vec<f64> = queries
         .iter()

@@ -1,5 +1,5 @@
-//! The JSON that goes over the wire, and nothing else: requests, answers, errors. Searches, items and what is served have a file each in
-//! `api/`; here is what is left.
+//! The JSON on the wire and nothing else: requests, answers, errors. The files in `api/` have one topic each; types that several of them
+//! share are here.
 
 mod bounded;
 mod collections;
@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::collections::{Collection, CollectionList, NewCollection};
-pub use self::encode::{EncodeAnswer, EncodeBody, EncodeParams};
+pub use self::encode::{
+    EncodeAnswer, EncodeBatchAnswer, EncodeBatchBody, EncodeBody, EncodeParams, OneEncoded,
+};
 pub use self::explanation::{Action, Components, Costs, Explanation, Step};
 pub use self::image::Base64Image;
 pub use self::info::{
@@ -41,27 +43,27 @@ pub use self::snapshots::{CompactParams, Compaction, Snapshot, SnapshotList, Sna
 pub use self::vector::Vector;
 use crate::operation::keys::Role;
 
-/// One class, or all the classes of a multi-label item.
+/// The class of an item, or all the classes of a multi-label item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Label {
     /// A single label.
     One(Class),
-    /// Several, or none.
+    /// Several labels, or none.
     Many(Vec<Class>),
 }
 
-/// A class by name, or by number where the run names none.
+/// A class by name, or by number where the run has no class names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Class {
-    /// Its name.
+    /// The name of the class.
     Name(String),
-    /// Its number.
+    /// The number of the class.
     Number(i64),
 }
 
-/// A key, for a session.
+/// JSON body of `POST /v1/session`: the key to open a session with.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionBody {
@@ -69,30 +71,30 @@ pub struct SessionBody {
     pub key: String,
 }
 
-/// Who asks, and what they may do.
+/// The caller of a request, and what they may do.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Session {
-    /// The name of the key; null where none was given and none is needed.
+    /// The name of the key; null where no key was given and none is needed.
     pub name: Option<String>,
-    /// What the key may do, or anybody.
+    /// What the key allows, or what anybody may do without a key.
     pub role: Role,
-    /// The collections that the key is for; absent where it is for all.
+    /// The collections that the key is valid for; absent where it is valid for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collections: Option<Vec<String>>,
 }
 
-/// Every answer that is not a success.
+/// The answer to every request that fails.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ErrorAnswer {
     /// What went wrong.
     pub error: ErrorBody,
 }
 
-/// The inside of an [`ErrorAnswer`].
+/// The content of an [`ErrorAnswer`].
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ErrorBody {
-    /// A stable word for programs.
+    /// A stable code for programs, such as `not_found`.
     pub code: &'static str,
-    /// A sentence for people: the cause, and what to do.
+    /// A sentence for people: the cause and what to do about it.
     pub message: String,
 }

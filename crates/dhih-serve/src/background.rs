@@ -1,12 +1,12 @@
-//! Work that nobody waits for, such as opening a run again: it may use all cores, but takes them only where requests leave them.
-#![allow(unsafe_code)] // For the system call that lowers a thread's priority.
+//! Work that no request waits for, such as reopening a run. It may use all cores, but only while requests leave them idle.
+#![allow(unsafe_code)] // The file calls `setpriority`, the system call that lowers the priority of a thread.
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// Does `work`, and what it spreads over threads with rayon, on threads of low priority.
+/// Runs `work`, and whatever it spreads over threads with rayon, on threads of low priority.
 ///
 /// # Errors
-/// The system gives no thread; `work` was not done.
+/// When the system cannot create a thread. `work` has not run in this case.
 pub(crate) fn in_background<T: Send>(
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, ThreadPoolBuildError> {
@@ -17,10 +17,10 @@ pub(crate) fn in_background<T: Send>(
     Ok(threads.install(work))
 }
 
-/// Gives this thread the lowest priority. Where the system has none, it keeps its own.
+/// Gives this thread the lowest priority. On systems without such priorities it keeps its own.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
-    // SAFETY: the call takes numbers alone. On Linux, 0 stands for the calling thread. Its failure changes nothing.
+    // SAFETY: the call takes only integers. On Linux, id 0 means the calling thread. If the call fails, nothing changes.
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, 19);
     }
@@ -35,7 +35,7 @@ mod tests {
         let here = std::thread::current().id();
         let niceness = || {
             let stat = std::fs::read_to_string("/proc/thread-self/stat").ok()?;
-            // The fields are counted from behind the name, which may have spaces in it.
+            // The fields are counted after the name of the thread, which may contain spaces.
             stat.rsplit(')').next()?.split_whitespace().nth(16)?.parse::<i32>().ok()
         };
         let before = niceness();

@@ -1,5 +1,5 @@
-//! Work that blocks, off the async runtime: so many jobs at a time, each until it ends, even if nobody waits for it any more. What a job is
-//! and what is answered is not known here.
+//! Runs blocking work outside of the async runtime, a bounded number of jobs at a time. A job always runs to its end, even if its request
+//! has gone. This file knows nothing about what a job does.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use crate::search::Cancellation;
 
-/// A bounded number of threads.
+/// A bounded number of threads for blocking jobs.
 #[derive(Debug, Clone)]
 pub(crate) struct BlockingPool {
     threads: Arc<Semaphore>,
     patience: Duration,
 }
 
-/// Why there is no result.
+/// Why a job has no result.
 #[derive(Debug)]
 pub(crate) enum BlockingError {
     /// No thread became free in time.
@@ -26,17 +26,18 @@ pub(crate) enum BlockingError {
 }
 
 impl BlockingPool {
-    /// So many jobs at a time; further ones wait no longer than `patience`.
+    /// A pool that runs `threads` jobs at a time. Further jobs wait for a thread for at most `patience`.
     pub(crate) fn new(threads: usize, patience: Duration) -> Self {
         Self { threads: Arc::new(Semaphore::new(threads)), patience }
     }
 
-    /// How long a job waits for its turn at most.
+    /// How long a job waits for a free thread at most.
     pub(crate) fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// Does `job` when a thread is free. A job of several parts should look between them whether anybody still waits.
+    /// Runs `job` as soon as a thread is free. A job with several steps should check between them whether it was cancelled, because its
+    /// caller may have gone.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Cancellation) -> T + Send + 'static,
@@ -45,7 +46,7 @@ impl BlockingPool {
         let free = timeout(self.patience, self.threads.clone().acquire_owned()).await;
         let permit = free.map_err(|_| BlockingError::Busy)?.map_err(|error| failed(&error))?;
         let cancellation = Cancellation::default();
-        // Dropped with this future, whether it ends or is given up.
+        // This future drops the guard when it ends or is dropped, which cancels the job.
         let waiting = cancellation.on_drop();
         let task = spawn_blocking(move || {
             let _permit = permit;

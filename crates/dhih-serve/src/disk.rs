@@ -1,10 +1,11 @@
-//! What more than one part does with directories.
+//! Operations on directories that several modules need.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Makes what was done to the entries of a directory last through a loss of power, where the system lets directories be opened.
+/// Syncs the entries of a directory, so that files created, renamed or removed in it survive a loss of power. Does nothing on systems that
+/// cannot open directories.
 pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
     match cfg!(unix) {
         true => File::open(dir)?.sync_all(),

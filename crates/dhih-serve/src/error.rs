@@ -1,4 +1,4 @@
-//! Why a run cannot be served. What a single request is told lives in `routes::error`.
+//! The errors that keep the service from starting or a change from being made. Errors of a single request are in `http::error`.
 
 use std::{
     fmt,
@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why the service does not start. Each message names the file and the command that mends it.
+/// Why the service does not start or an operation fails. Each message names the file and the command that repairs it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file or directory that must be there is not.
+    /// A required file or directory does not exist.
     #[error("{} is missing; make it with `{make}`", path.display())]
     Missing {
         /// What is missing.
@@ -18,32 +18,32 @@ pub enum Error {
         /// The command that makes it.
         make: String,
     },
-    /// A file is there but cannot be used.
+    /// A file exists but cannot be used.
     #[error("{reason}; make it anew with `{make}`")]
     Unusable {
-        /// The file and what is wrong with it.
+        /// The file, and what is wrong with it.
         reason: String,
-        /// The command that makes it anew.
+        /// The command that recreates it.
         make: String,
     },
-    /// Codes or an index were made by another model than the run's, or by another codec.
+    /// Codes or an index were made by a different model or codec than that of the run.
     #[error(
         "{} holds codes of another {kind}: it has {got}, the {kind} of this service has {expected}; make it anew with `{make}`",
         path.display()
     )]
     OtherModel {
-        /// The index or codes file.
+        /// The index or the codes file.
         path: PathBuf,
-        /// What made them.
+        /// Whether a model or a codec makes the codes.
         kind: MakerKind,
-        /// Bits and SHA-256 of the run's model, or of the codec.
+        /// Bits and SHA-256 of the model of the run, or of the codec.
         expected: String,
-        /// Bits and SHA-256 that the file names.
+        /// Bits and SHA-256 in the file.
         got: String,
-        /// The command that makes it anew.
+        /// The command that recreates it.
         make: String,
     },
-    /// Another process has the catalogue or the index open to change it.
+    /// Another process has opened the catalogue or the index for writing.
     #[error(
         "{} is in use by another process that writes: stop it, add items through it, or start with --read-only",
         path.display()
@@ -52,21 +52,21 @@ pub enum Error {
         /// The file or directory.
         path: PathBuf,
     },
-    /// The catalogue failed.
+    /// An operation of the catalogue failed.
     #[error("the catalogue {}: {reason}", path.display())]
     Catalogue {
-        /// Its file.
+        /// The file of the catalogue.
         path: PathBuf,
-        /// What redb says.
+        /// The message of redb.
         reason: String,
     },
-    /// A disk that takes no more.
+    /// The disk or the quota of the user is full.
     #[error("{}: there is no space left on its disk, or no more is allowed to this user: free some, and try again", path.display())]
     DiskFull {
-        /// What was written.
+        /// The file or directory that was being written.
         path: PathBuf,
     },
-    /// A run that this user may not write to, or on a disk that is mounted to be read.
+    /// This user may not write to the run, or its disk is mounted read-only.
     #[error(
         "{} cannot be written to: {source}; give this user the right to, or search alone, with --read-only",
         path.display()
@@ -74,10 +74,10 @@ pub enum Error {
     Unwritable {
         /// The file or directory.
         path: PathBuf,
-        /// What the system answered.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// A file or index that another one has taken the place of while it was open.
+    /// A file or index was replaced by another one while it was open.
     #[error(
         "{} was replaced on disk while it was open, so that nothing is written there: reload (SIGHUP or POST /v1/admin/reload), \
          or start anew",
@@ -87,27 +87,27 @@ pub enum Error {
         /// The file or directory.
         path: PathBuf,
     },
-    /// A catalogue of a format that this program does not know.
+    /// The format of the catalogue is newer than this program.
     #[error("{} has format {found}, this program knows formats up to {supported}: update the program", path.display())]
     CatalogueVersion {
-        /// Its file.
+        /// The file of the catalogue.
         path: PathBuf,
         /// The format of the file.
         found: String,
         /// The newest format that this program reads.
         supported: u32,
     },
-    /// A change of the journal that cannot be read.
+    /// A change of the journal cannot be decoded.
     #[error("change {number} of the journal of {}: {reason}", path.display())]
     Journal {
-        /// The catalogue.
+        /// The file of the catalogue.
         path: PathBuf,
-        /// The change's number.
+        /// The number of the change.
         number: u64,
         /// What is wrong with it.
         reason: String,
     },
-    /// A copy of a primary's items, which nobody else may change.
+    /// The index is the copy of a primary and cannot be opened for changes of clients.
     #[error(
         "{} is a copy that follows {primary}: start with --follow, search alone with --read-only, or make it a primary with \
          `dhih-serve promote --index {0}`",
@@ -116,10 +116,10 @@ pub enum Error {
     IsFollower {
         /// The index directory.
         path: PathBuf,
-        /// The primary's address.
+        /// The address of the primary.
         primary: String,
     },
-    /// An index that is no copy of a primary's, and must not be overwritten by one.
+    /// The index is not the copy of a primary, so a snapshot must not overwrite it.
     #[error(
         "{} is no copy of a primary, and --follow would overwrite it: give --follow an --index directory that is not there yet, or \
          move this one away",
@@ -129,65 +129,65 @@ pub enum Error {
         /// The index directory.
         path: PathBuf,
     },
-    /// A directory that is to be promoted and is no copy of a primary.
+    /// The directory to promote is not the copy of a primary.
     #[error("{} is no copy that follows a primary: there is nothing to promote", path.display())]
     NotACopy {
         /// The index directory.
         path: PathBuf,
     },
-    /// A primary that cannot be followed with what is given.
+    /// Following a primary cannot start with the given settings.
     #[error("{reason}")]
     Follow {
         /// What is wrong.
         reason: String,
     },
-    /// Items that an import cannot add.
+    /// An import cannot add its items.
     #[error("the pictures cannot be added: {reason}")]
     NotAdded {
-        /// Why.
+        /// Why it cannot.
         reason: String,
     },
-    /// An index and its catalogue that have other items.
+    /// The index and its catalogue have different items.
     #[error("{} does not agree with its catalogue; the service makes it agree when it starts", path.display())]
     Disagreement {
-        /// The index.
+        /// The directory of the index.
         path: PathBuf,
     },
-    /// A file of metadata that does not say what it should.
+    /// A file of metadata is malformed.
     #[error("{}: {reason}", path.display())]
     Metadata {
-        /// The file.
+        /// The file of metadata.
         path: PathBuf,
-        /// Which line, what is wrong with it, and what is expected.
+        /// The line, what is wrong with it, and what is expected.
         reason: String,
     },
-    /// No id is left that could be given to an item.
+    /// There is no unused id for a new item.
     #[error("every id up to {last} is or was in use: name ids of your own", last = crate::items::MAX_ID)]
     IdsExhausted,
-    /// The index failed while it was changed.
+    /// Changing or reading the index failed.
     #[error("the index {}: {}", path.display(), source.with_causes())]
     Index {
-        /// Its directory.
+        /// The directory of the index.
         path: PathBuf,
-        /// What it says.
+        /// The error of `dhih-index`.
         source: dhih_index::Error,
     },
-    /// The store in PostgreSQL.
+    /// The store in PostgreSQL failed.
     #[cfg(feature = "postgres")]
     #[error(transparent)]
     Postgres(#[from] crate::postgres::Error),
-    /// A folder to import cannot be read.
+    /// A folder to import cannot be read, or a file cannot be written.
     #[error("cannot read the folder {}: {source}", path.display())]
     Input {
         /// The folder.
         path: PathBuf,
-        /// What the system answered.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Files of a folder to import cannot be used, and none may be left out.
+    /// Files of a folder to import cannot be used, and leaving files out is not allowed.
     #[error(transparent)]
     LeftOut(dhih_model::Error),
-    /// A directory in the folder of the collections that is none.
+    /// A directory in the folder of the collections is not a collection.
     #[error("{}: {reason}; rename it, or move it away", path.display())]
     NotACollection {
         /// The directory.
@@ -195,41 +195,41 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A collection that is in the folder and is given beside it.
+    /// A collection in the folder has the same name as the one given by flags.
     #[error(
         "the collection {name} is in the folder of --collections and is given by --run, --codec or --index, too: leave one of them out"
     )]
     TwoCollections {
-        /// Its name.
+        /// The name of the collection.
         name: String,
     },
-    /// Certificate or key for TLS cannot be used.
+    /// The certificate or the key for TLS cannot be used.
     #[error("TLS: {reason}")]
     Tls {
         /// The file, and what is wrong with it.
         reason: String,
     },
-    /// The operating system gives the program less than it needs.
+    /// The operating system refuses a resource that the program needs.
     #[error("the system gives no {what}: {source}")]
     System {
-        /// What was asked for.
+        /// The resource.
         what: &'static str,
-        /// What it answered.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The address cannot be listened on.
+    /// The service cannot listen on the address.
     #[error(
         "cannot listen on {addr}: {source}; give another address with `--bind` (port 0 takes a free one)"
     )]
     Bind {
-        /// The address asked for.
+        /// The address of `--bind`.
         addr: SocketAddr,
-        /// What the system answered.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
 
-/// What makes codes.
+/// What makes codes: a network or a codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MakerKind {
     /// The network of a run.
@@ -273,12 +273,12 @@ impl Error {
         }
     }
 
-    /// An error of the system while something was written below `path`.
+    /// Turns an error of the system while writing below `path` into an error of this crate.
     pub(crate) fn written(path: &Path, source: std::io::Error) -> Self {
         Self::io(path, source).unwrap_or_else(|source| Self::Input { path: path.into(), source })
     }
 
-    /// What is known of an error of the system while `path` was written.
+    /// Recognises errors of the system that have a known cure, such as a full disk. Returns other errors unchanged.
     fn io(path: &Path, source: std::io::Error) -> Result<Self, std::io::Error> {
         use std::io::ErrorKind::{
             PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
@@ -292,7 +292,7 @@ impl Error {
         }
     }
 
-    /// A word for programs, without paths: what `/v1/info` tells of a reload or a change that failed.
+    /// A stable code for programs, without paths. `/v1/info` shows it for a failed reload or change.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "missing",
@@ -313,7 +313,7 @@ impl Error {
         }
     }
 
-    /// Names the file, unless the reason does already.
+    /// An [`Error::Unusable`] whose reason begins with the name of the file, unless the reason already contains it.
     pub(crate) fn unusable(path: &Path, reason: impl ToString, make: &str) -> Self {
         let (reason, name) = (reason.to_string(), path.display().to_string());
         let reason = if reason.contains(&name) { reason } else { format!("{name}: {reason}") };

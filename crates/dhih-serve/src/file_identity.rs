@@ -1,9 +1,9 @@
-//! Which file or directory a path leads to, and whether it was changed since: a link that was moved, a directory that was made anew and a
-//! file that was written or replaced are noticed.
+//! Detects whether a path still leads to the same file or directory, and whether a file was changed: notices a link that was moved, a
+//! directory that was recreated, and a file that was written or replaced.
 
 use std::{io, path::Path, time::SystemTime};
 
-/// The identity of a file or directory: two paths with the same one lead to the same thing.
+/// The identity of a file or directory. Two paths with equal identities lead to the same file or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     #[cfg(unix)]
@@ -13,10 +13,10 @@ pub(crate) struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// Of what a path leads to; links are followed.
+    /// The identity of the file or directory at `path`; links are followed.
     ///
     /// # Errors
-    /// There is nothing, or it may not be looked at.
+    /// When nothing is there, or its metadata cannot be read.
     #[cfg(unix)]
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
@@ -24,17 +24,17 @@ impl FileIdentity {
         Ok(Self { device_and_inode: (metadata.dev(), metadata.ino()) })
     }
 
-    /// Of what a path leads to; links are followed.
+    /// The identity of the file or directory at `path`; links are followed.
     ///
     /// # Errors
-    /// There is nothing, or it may not be looked at.
+    /// When nothing is there, or its metadata cannot be read.
     #[cfg(not(unix))]
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         path.canonicalize().map(|path| Self { path })
     }
 }
 
-/// A file as it was at one moment, without its content: two that are equal are of the same file, which was not written in between.
+/// The state of a file at one moment, without its content. Equal states mean the same file, not written in between.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FileState {
     identity: FileIdentity,
@@ -43,7 +43,7 @@ pub(crate) struct FileState {
 }
 
 impl FileState {
-    /// Of what a path leads to; `None` where there is nothing, or it may not be looked at.
+    /// The state of the file at `path`; links are followed. `None` where nothing is there, or its metadata cannot be read.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         let identity = FileIdentity::of(path).ok()?;

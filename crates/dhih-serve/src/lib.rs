@@ -1,8 +1,9 @@
 //! HTTP image search over a trained hashing network and its index.
 //!
-//! A [`Run`] is what training left on disk, opened and checked: the encoder, the index and what was added to it, the codes and the
-//! thumbnails; or an index with a codec, or alone ([`Origin`]). [`AppState`] puts it behind limits, an encode queue and a bounded set of workers, and [`app`] turns that into a
-//! router. Nothing here knows how a network is trained or how an index is searched.
+//! A [`Run`] is the output of a training on disk, opened and checked: the encoder, the index and the items that were added to it, the codes
+//! and the thumbnails. It may also be an index with a codec, or an index alone ([`Origin`]). [`AppState`] puts it behind limits, an encode
+//! queue and a bounded number of threads, and [`app`] turns the state into a router. This crate does not know how a network is trained or
+//! how an index is searched.
 //!
 //! ```no_run
 //! use std::{path::Path, sync::Arc};

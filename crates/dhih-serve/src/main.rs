@@ -1,4 +1,4 @@
-//! Command line of dhih-serve: serves a run until it is told to stop; or imports pictures, checks an index, promotes a copy, or loads a store.
+//! Command line of `dhih-serve`: serves a run until it is stopped, imports pictures, checks an index, or loads a store.
 
 use std::error::Error;
 use std::io::Write;

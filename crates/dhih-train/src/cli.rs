@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::builder::FalseyValueParser;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use dhih_manual::Manual;
 use dhih_model::ops::OpsOnCpu;
 
@@ -45,6 +45,15 @@ pub(crate) struct Cli {
     /// Flags of `train`, the default.
     #[command(flatten)]
     pub(crate) train: train::TrainArgs,
+}
+
+/// The definition of the command line, as this build has it.
+pub(crate) fn command() -> clap::Command {
+    let command = Cli::command();
+    if cfg!(feature = "parquet") {
+        return command;
+    }
+    dhih_manual::Absent { words: &[".parquet", "Parquet", "arrow"] }.mark(command)
 }
 
 /// The subcommands.

@@ -28,6 +28,7 @@ mod settings;
 
 mod train;
 
+#[cfg(feature = "parquet")]
 pub mod arrow_stream;
 pub mod dedup;
 pub mod evaluation;

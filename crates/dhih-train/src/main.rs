@@ -8,14 +8,14 @@ mod hint;
 use std::io::stdout;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use cli::{Cli, Command};
 use dhih_manual::{compute_on, default_threads};
 use dhih_model::ops::choose_on_cpu;
 
 fn main() -> ExitCode {
     allocator::keep_pages();
-    let cli: Cli = dhih_manual::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli: Cli = dhih_manual::parse_as(cli::command(), std::env::args_os())
+        .unwrap_or_else(|error| error.exit());
     let threads = cli.threads.or_else(|| default_threads(candle_core::utils::get_num_threads()));
     candle_core::cuda::set_gemm_reduced_precision_f32(cli.tf32);
     let isa = dhih_index::hamming::isa().map_err(dhih_train::Error::from);
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Command::Report(args) => cmd::report::run(&args),
         Command::Sweep(args) => cmd::sweep::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
-        Command::Manual(manual) => manual.run(Cli::command(), &mut stdout()).map_err(Into::into),
+        Command::Manual(manual) => manual.run(cli::command(), &mut stdout()).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

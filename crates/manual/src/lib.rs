@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod absent;
 mod latest;
 mod nearest;
 mod threads;
@@ -40,10 +41,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Command, Subcommand};
 use clap_complete::Shell;
 
+pub use absent::Absent;
 pub use latest::{stale_latest, warn_of_stale_latest};
 pub use nearest::{did_you_mean, distance};
 pub use threads::{ThreadsError, compute_on, default_threads};
-pub use twins::{parse, with_fitting_twins};
+pub use twins::{parse, parse_as, with_fitting_twins};
 
 /// The subcommands, to be flattened among those of a program.
 #[derive(Debug, Subcommand)]

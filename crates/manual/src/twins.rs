@@ -28,8 +28,19 @@ use crate::latest::warn_of_values;
 pub fn parse<C: CommandFactory + FromArgMatches>(
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<C, clap::Error> {
+    parse_as(C::command(), words)
+}
+
+/// As [`parse`], by a definition that differs from the derived one in its help.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_as<C: FromArgMatches>(
+    command: Command,
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<C, clap::Error> {
     let words: Vec<OsString> = words.into_iter().collect();
-    let command = with_fitting_twins(C::command(), &words);
+    let command = with_fitting_twins(command, &words);
     let matches = command.try_get_matches_from(words)?;
     warn_of_values(&matches);
     C::from_arg_matches(&matches)

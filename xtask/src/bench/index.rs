@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::cargo::{self, Binaries};
+use crate::cargo::Binaries;
 use crate::console::print;
 use crate::failure::Failure;
 use crate::step::Step;
@@ -148,7 +148,7 @@ pub(crate) fn run(args: &Args, peers: bool, workspace: &Workspace) -> Result<()>
         return Err(Failure::usage(format!("no set {unknown}; there are {known}")).into());
     }
     let packages = ["-p", "dhih-index", "--bins", "--example", "generate_codes"];
-    let binaries = Binaries::build(workspace, &packages)?;
+    let binaries = Binaries::build_complete(workspace, &packages)?;
     let bench =
         Bench { args, workspace, binaries: &binaries, dir: workspace.root().join(&args.dir) };
     fs::create_dir_all(&bench.dir)
@@ -259,7 +259,7 @@ impl Bench<'_> {
         let faiss = faiss.args(["xtask/bench/index_peers.py", "--codes", codes]).args(case.reach);
         let mut steps = vec![faiss.args(["--queries", queries])];
         if case.bits == 64 && case.reach == K {
-            let step = Step::new("measure mih-rs", &cargo::program(), self.workspace);
+            let step = Step::cargo("measure mih-rs", self.workspace);
             let step = step.args(["run", "--release", "--quiet", "--manifest-path", MIH, "--"]);
             steps.push(step.args([codes, queries, "10", "100"]));
         }

@@ -51,11 +51,13 @@ struct Case {
     batch: usize,
     side: usize,
     work: &'static str,
+    /// How many of the backbone's last blocks are trained; 0 are all.
+    train_last: usize,
     /// Whether candle's operations are measured too: they take minutes a step on the large networks.
     candle: bool,
 }
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 19] = [
     case("cifarnet", (512, 32), "training", true),
     case("small", (64, 32), "training", true),
     case("resnet18-cifar", (64, 32), "training", true),
@@ -68,10 +70,13 @@ const CASES: [Case; 16] = [
     case("mobilenet-v2", (16, 224), "inference", false),
     case("squeezenet1-1", (16, 224), "inference", true),
     case("cifarnet", (512, 32), "inference", true),
+    case("efficientnet-lite0", (1, 224), "inference", false),
     case("efficientnet-lite0", (16, 224), "inference", false),
     case("dinov2-small", (1, 224), "inference", false),
     case("dinov2-small", (16, 224), "inference", false),
+    case("clip-vit-b32", (1, 224), "inference", false),
     case("clip-vit-b32", (16, 224), "inference", false),
+    Case { train_last: 2, ..case("dinov2-small", (16, 224), "training", false) },
 ];
 
 const fn case(
@@ -80,7 +85,7 @@ const fn case(
     work: &'static str,
     candle: bool,
 ) -> Case {
-    Case { backbone, batch, side, work, candle }
+    Case { backbone, batch, side, work, train_last: 0, candle }
 }
 
 /// Images/s of a case, one value a round.
@@ -114,7 +119,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
             Failure::usage(format!("no case with backbone {got}; there are {names}")).into()
         );
     }
-    let binaries = Binaries::build(workspace, &["-p", "dhih-train"])?;
+    let binaries = Binaries::build_complete(workspace, &["-p", "dhih-train"])?;
     let bench = Bench { args, workspace, ours: binaries.get("dhih-train")? };
     let peers = bench.peers();
     let mut rows = Vec::new();
@@ -218,7 +223,8 @@ impl Bench<'_> {
     }
 
     fn measure(&self, step: Step, case: Case) -> Result<f64> {
-        let step = step.args([
+        let last = (case.train_last > 0).then(|| format!("--train-last={}", case.train_last));
+        let step = step.args(last).args([
             format!("--backbone={}", case.backbone),
             format!("--batch-size={}", case.batch),
             format!("--image-side={}", case.side),
@@ -237,14 +243,18 @@ impl Row {
     }
 
     fn line(&self) -> String {
-        let Case { backbone, batch, side, work, .. } = self.case;
+        let Case { backbone, batch, side, work, train_last, .. } = self.case;
+        let of = match train_last {
+            0 => String::new(),
+            last => format!(" of the last {last} blocks"),
+        };
         let speed = |values: &[f64]| median(values).map_or("-".to_owned(), |x| format!("{x:.1}"));
         let ratio = |values: &[f64], peer: &[f64]| {
             let ratios: Vec<f64> = values.iter().zip(peer).map(|(a, b)| a / b).collect();
             median(&ratios).map_or("-".to_owned(), |x| format!("{x:.2}"))
         };
         format!(
-            "| {backbone} {side} px, {work}, {batch} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {backbone} {side} px, {work}{of}, {batch} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             speed(&self.ours),
             speed(&self.int8),
             speed(&self.avx2),

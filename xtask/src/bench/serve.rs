@@ -1,6 +1,7 @@
 //! `cargo xtask bench serve`: the service on loopback beside what its parts do alone, under more load than it takes, under attack,
 //! reloaded and restarted. The load comes from a program of its own (`crates/dhih-serve/examples/load.rs`) on the same machine.
 
+mod following;
 mod keeping;
 mod reloads;
 mod service;
@@ -22,6 +23,7 @@ const EXAMPLE: &str = "Examples:
   cargo xtask bench serve
   cargo xtask bench serve --quick
   cargo xtask bench serve --keeping
+  cargo xtask bench serve --following
   cargo xtask bench serve --old ../before/target/release
   cargo xtask bench serve --soak 3600";
 
@@ -37,6 +39,9 @@ pub(crate) struct Args {
     /// Only measure how items are kept: additions, filters of metadata, snapshots
     #[arg(long, env = "DHIH_KEEPING")]
     keeping: bool,
+    /// Only measure how far a follower is behind its primary
+    #[arg(long, env = "DHIH_FOLLOWING")]
+    following: bool,
     /// Folder with older programs `dhih-serve` and `dhih-index`, whose searches by code are measured in turns with those of this tree
     #[arg(long, env = "DHIH_OLD", value_name = "DIR")]
     old: Option<PathBuf>,
@@ -58,23 +63,32 @@ const IMAGES: usize = 64;
 /// Measures and prints tables in Markdown.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let packages = ["-p", "dhih-train", "-p", "dhih-index", "-p", "dhih-serve", "--bins"];
-    let binaries = Binaries::build(workspace, &packages)?;
+    let binaries = Binaries::build_complete(workspace, &packages)?;
     let packages = ["-p", "dhih-index", "-p", "dhih-serve"];
     let examples = ["--example", "generate_codes", "--example", "load"];
-    let examples = Binaries::build(workspace, &[&packages[..], &examples].concat())?;
+    let examples = Binaries::build_complete(workspace, &[&packages[..], &examples].concat())?;
     let dir = workspace.root().join(&args.dir);
     let bench = Bench { args, workspace, binaries: [&binaries, &examples], dir };
     bench.prepare_codes()?;
     if args.keeping {
         return print(&bench.keeping()?);
     }
+    if args.following {
+        return print(&bench.following()?);
+    }
     bench.prepare_runs()?;
     if let Some(seconds) = args.soak {
         return print(&bench.soak(seconds)?);
     }
-    let sections =
-        [bench.searches()?, bench.keeping()?, bench.images()?, bench.attacks()?, bench.reloads()?]
-            .join("\n\n");
+    let sections = [
+        bench.searches()?,
+        bench.keeping()?,
+        bench.following()?,
+        bench.images()?,
+        bench.attacks()?,
+        bench.reloads()?,
+    ]
+    .join("\n\n");
     print(&sections)
 }
 

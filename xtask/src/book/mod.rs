@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::cargo;
 use crate::console::print;
 use crate::failure::Failure;
 use crate::step::Step;
@@ -79,7 +78,7 @@ fn install(workspace: &Workspace) -> Result<PathBuf> {
         "mdbook is not on PATH: installing version {VERSION} in {TOOLS}, once; it compiles for about three minutes on two cores"
     ))?;
     let start = Instant::now();
-    let step = Step::new("install mdbook", &cargo::program(), workspace).args([
+    let step = Step::cargo("install mdbook", workspace).args([
         "install",
         "mdbook",
         "--locked",

@@ -11,8 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::bill::Runtime;
-use crate::cargo;
-use crate::step::Step;
+use crate::step::{self, Step};
 use crate::workspace::Workspace;
 
 /// What rustc is told for the programs themselves.
@@ -26,7 +25,7 @@ fn is_static(target: &str) -> bool {
 
 /// The target that this machine's compiler makes programs for, and its version.
 pub(super) fn compiler(workspace: &Workspace) -> Result<(String, String)> {
-    let rustc = cargo::program().with_file_name("rustc");
+    let rustc = step::cargo().with_file_name("rustc");
     let rustc = if rustc.is_file() { rustc } else { "rustc".into() };
     let told = Step::new("ask the compiler", &rustc, workspace).args(["-vV"]).capture()?;
     let of = |name: &str| {

@@ -168,9 +168,10 @@ fn file_name(program: &str) -> String {
 }
 
 fn built(package: &str, target: &str, workspace: &Workspace) -> Result<PathBuf> {
-    let step = Step::new("build", &cargo::program(), workspace)
+    let step = Step::cargo("build", workspace)
         .args(["rustc", "--release", "--locked", "--message-format=json-render-diagnostics"])
         .args(["--package", package, "--bin", package])
+        .args(cargo::RELEASE_FEATURES)
         .args(linkage::flags(target).iter().copied());
     print(&format!("$ {}", step.command_line()))?;
     Ok(Binaries::told(&step.capture()?).get(package)?.to_path_buf())

@@ -30,12 +30,13 @@ pub(super) struct Part {
 /// All parts of the programs of `packages` on `target`, by name and version.
 pub(super) fn parts(packages: &[&str], target: &str, workspace: &Workspace) -> Result<Vec<Part>> {
     let selected = packages.iter().flat_map(|&package| ["--package", package]);
-    let tree = Step::new("list crates", &cargo::program(), workspace)
+    let tree = Step::cargo("list crates", workspace)
         .args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--target", target])
         .args(["--prefix", "depth", "--format", "{p}"])
+        .args(cargo::RELEASE_FEATURES)
         .args(selected)
         .capture()?;
-    let metadata = Step::new("read manifests", &cargo::program(), workspace).args([
+    let metadata = Step::cargo("read manifests", workspace).args([
         "metadata",
         "--locked",
         "--format-version",

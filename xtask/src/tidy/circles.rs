@@ -5,18 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Source};
 
-/// The crates without circles.
-const CRATES: [&str; 6] =
-    ["dhih-index", "dhih-model", "dhih-python", "dhih-train", "download", "manual"];
-
 /// A module of a crate: its path, such as `["search", "plan"]`, which is empty for the root.
 type Module = Vec<String>;
 
 /// The files of a crate, by module.
 type Files<'a> = BTreeMap<Module, &'a Source>;
 
+/// Checks every crate, which is known by its root.
 pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
-    CRATES.iter().flat_map(|name| check_crate(&format!("crates/{name}/src/"), sources)).collect()
+    let folders = sources.iter().filter_map(|source| source.path.strip_suffix("src/lib.rs"));
+    folders.flat_map(|folder| check_crate(&format!("{folder}src/"), sources)).collect()
 }
 
 fn check_crate(folder: &str, sources: &[Source]) -> Vec<Finding> {
@@ -125,7 +123,7 @@ mod tests {
             text: (*text).to_owned(),
         };
         let sources: Vec<Source> = files.iter().map(source).collect();
-        check_crate("crates/a/src/", &sources)
+        check(&sources)
             .into_iter()
             .map(|finding| finding.file.rsplit("src/").next().unwrap_or_default().to_owned())
             .collect()
@@ -133,7 +131,11 @@ mod tests {
 
     #[test]
     fn circles_are_found_however_long_and_however_they_are_written() {
-        let two = [("a.rs", "\nuse crate::b::B;"), ("b.rs", "\nuse crate::a::{self, A};")];
+        let two = [
+            ("lib.rs", "mod a;\nmod b;"),
+            ("a.rs", "\nuse crate::b::B;"),
+            ("b.rs", "\nuse crate::a::{self, A};"),
+        ];
         assert_eq!(found(&two), ["a.rs", "b.rs"]);
         let three = [
             ("x/mod.rs", "mod a; mod b; mod c;"),

@@ -1,5 +1,5 @@
-//! What every way of building has in common: the order for a segment, the layout of its data file's sections, and the last steps
-//! from a written file to an entry of the manifest. The sections' contents come from `in_memory.rs` or `external/`.
+//! The parts that all ways of building share: the specification of a segment, the layout of the sections of its data file, and the steps
+//! from a written file to an entry of the manifest. `in_memory.rs` and `external/` write the contents of the sections.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::table::{COPIED, code_hash};
 /// A segment that is to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentSpec {
-    /// What the items look like.
+    /// The shape of the items.
     pub(crate) shape: Shape,
     /// The metadata section: JSON.
     pub(crate) metadata: Vec<u8>,

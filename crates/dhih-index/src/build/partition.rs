@@ -146,7 +146,7 @@ fn count_and_place<T: Copy>(
         items[*place as usize] = *item;
         *place += 1;
     }
-    // Each entry has moved on to where the next value starts.
+    // Each entry has advanced to where the next value starts.
     starts.copy_within(..starts.len() - 1, 1);
     starts[0] = 0;
     starts.iter_mut().for_each(|start| *start += first as u32);

@@ -91,7 +91,7 @@ fn sampled_rows(segment: &Segment) -> Vec<usize> {
     (0..items).map(|item| item * segment.rows / items).collect()
 }
 
-/// Puts together what the sampled items see: the distances of their nearest items, and buckets.
+/// Summarises the sampled items: the distances of their nearest items, and the sizes of buckets.
 fn summary(seen: Vec<(Vec<u32>, Buckets)>) -> Option<Profile> {
     if seen.is_empty() {
         return None;

@@ -1,5 +1,5 @@
-//! How many tables suit what an index is built for: the number with which such a search is estimated to cost least, by the same costs by
-//! which searches choose their steps (`search/cost.rs`). Which bits make up the substrings: `table/substring.rs`.
+//! Chooses the number of tables for the goal of an index: the number with which such a search is estimated to cost least, by the same costs
+//! by which searches choose their steps (`search/cost.rs`). `table/substring.rs` chooses the bits of the substrings.
 
 use crate::codes::Codes;
 use crate::error::Result;
@@ -219,13 +219,13 @@ mod tests {
         assert!(some[..2].iter().all(Option::is_none), "{some:?}");
         assert!(some[2..].iter().all(|some| some.is_some_and(|count| count > 12)), "{some:?}");
         assert_eq!([tables(100), tables(256), tables(u32::MAX)], [None; 3]);
-        // The nearest of random codes are as far as that.
+        // The nearest neighbours of random codes are about that far away.
         assert_eq!(choose(&codes, Goal::Nearest { k: 10 }).unwrap(), None);
     }
 
     #[test]
     fn the_distance_of_neighbours_is_measured() {
-        // Each code is there eight times.
+        // Each code occurs eight times.
         let bytes: Vec<u8> =
             (0..8000_u32).flat_map(|i| (i / 8).wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
         let codes = Codes::new(32, bytes).unwrap();

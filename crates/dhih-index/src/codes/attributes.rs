@@ -1,5 +1,4 @@
-//! The attributes of the items of a set, which are what an item has beside its id and its code: its labels and its vector, as bytes in the
-//! form in which an index stores them.
+//! The attributes of the items of a set (labels and vectors), as bytes in the form in which an index stores them.
 
 use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;

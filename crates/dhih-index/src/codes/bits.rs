@@ -1,5 +1,5 @@
-//! The bit order, which is defined here and nowhere else: bit `k` of a code is bit `k % 8` of byte `k / 8`, and the unused high
-//! bits of the last byte are zero. Packing real values, and a code as text. Many codes together: `mod.rs`.
+//! The bit order, which is defined here and nowhere else: bit `k` of a code is bit `k % 8` of byte `k / 8`, and the unused high bits of the
+//! last byte are zero. This file packs real values, and converts codes from and to text. `mod.rs` has collections of codes.
 
 use bitvec::order::Lsb0;
 use bitvec::slice::BitSlice;

@@ -1,4 +1,4 @@
-//! The bytes of codes, in memory or in a mapped file. What the bytes mean: `mod.rs`; who opens files: `io/`.
+//! The bytes of codes, in memory or in a mapped file. `mod.rs` defines what the bytes mean; `io/` opens files.
 
 use std::fs::File;
 use std::ops::{Deref, Range};
@@ -69,7 +69,7 @@ impl Deref for FileBytes {
     }
 }
 
-/// A mapped file, and what it was like when it was mapped.
+/// A mapped file with its state at the time of mapping.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
     map: FileMap,
@@ -78,11 +78,11 @@ pub(crate) struct MappedFile {
     state: State,
 }
 
-/// The state of a file that shows whether somebody wrote to it or cut it.
+/// The state of a file, by which writing and truncation are detected.
 #[derive(Debug, PartialEq, Eq)]
 struct State {
     len: u64,
-    /// `None` where the file system keeps no such time.
+    /// `None` if the file system stores no such time.
     modified: Option<SystemTime>,
 }
 

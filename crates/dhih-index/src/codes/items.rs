@@ -1,5 +1,5 @@
-//! Items ascending by id, their parts as bytes: what the write-ahead log, the memtable and merges pass on to each other. Sets of codes
-//! as users have them: `set.rs`.
+//! Items in ascending order of ids, with their parts as bytes. The write-ahead log, the memtable and merges exchange items in this form.
+//! `set.rs` has the sets of codes that users see.
 
 use std::ops::Range;
 
@@ -65,7 +65,7 @@ impl Items {
         Ok(CodeSet { ids: Some(items.ids), labels, vectors, ..CodeSet::new(codes) })
     }
 
-    /// Takes the attributes away: the labels of all items, and their vectors.
+    /// Removes and returns the attributes: the labels of all items, and their vectors.
     pub(crate) fn take_attributes(&mut self, shape: Shape) -> [Vec<u8>; 2] {
         let attributes = std::mem::take(&mut self.attributes);
         let (labels, width) = (shape.label_width(), shape.attribute_width());
@@ -126,7 +126,7 @@ impl Items {
         self.ids.splice(range, item.map(|(id, ..)| id));
     }
 
-    /// Takes the items from `at` on away and returns them.
+    /// Removes and returns the items from `at` on.
     pub(crate) fn split_off(&mut self, at: usize, shape: Shape) -> Self {
         Self {
             ids: self.ids.split_off(at),
@@ -135,7 +135,7 @@ impl Items {
         }
     }
 
-    /// Forgets all items and keeps the memory.
+    /// Removes all items but keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.ids.clear();
         self.codes.clear();

@@ -1,4 +1,4 @@
-//! `Shape`: what the items of an index look like.
+//! `Shape`: the form of the items of an index.
 
 use crate::codes::bits;
 use crate::codes::labels::Labels;

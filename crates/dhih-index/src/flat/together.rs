@@ -1,5 +1,5 @@
-//! Comparing many queries with the same codes in one pass: each block of codes, while it is in the cache, with one query after the other.
-//! What becomes of the codes found is the caller's: `Flat` keeps hits, searches of segments keep codes (`search/together.rs`).
+//! Compares many queries with the same codes in one pass: each block of codes, while it is in the cache, with one query after the other.
+//! The callers decide what to keep: `Flat` keeps hits, and searches of segments keep codes (`search/together.rs`).
 
 use crate::hamming::{self, BlockRequest, CodeBlock, CodeRange, Near, NearRequest};
 
@@ -12,7 +12,7 @@ const CODES_PER_BLOCK: usize = 2048;
 /// The number of codes of the first block. Each block has twice as many as the one before, because a k-NN search has no limit before it has
 /// seen k codes.
 const FIRST_BLOCK: usize = 64;
-/// A block is laid out anew if at least this many queries share it. For codes of one word there is nothing to lay out.
+/// A block is laid out for comparison with many queries if at least this many share it. Codes of one word need no such layout.
 const LAID_OUT_FOR: usize = 8;
 const LAID_OUT_FROM_BYTES: usize = 9;
 

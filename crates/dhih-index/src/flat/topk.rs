@@ -59,7 +59,7 @@ impl Best {
         self.heap.into_sorted_vec()
     }
 
-    /// Appends the hits in order to `out` and forgets them; keeps the memory.
+    /// Appends the hits in order to `out` and removes them; the memory is kept.
     pub(crate) fn drain_into(&mut self, out: &mut Vec<Hit>) {
         let mut hits = std::mem::take(&mut self.heap).into_vec();
         hits.sort_unstable();
@@ -68,13 +68,13 @@ impl Best {
         self.heap = hits.into();
     }
 
-    /// Forgets the hits, and frees memory until at most `bytes` bytes are left.
+    /// Removes the hits, and frees memory until at most `bytes` bytes are left.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.heap.clear();
         self.heap.shrink_to(bytes / size_of::<Hit>());
     }
 
-    /// Bytes of memory that it keeps.
+    /// The bytes of memory that it holds.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Hit>() * self.heap.capacity()
     }

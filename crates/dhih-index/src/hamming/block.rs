@@ -142,7 +142,7 @@ fn any_within(distances: &[u64; LANES], limit: u32) -> bool {
     distances.iter().fold(false, |any, &distance| any | (distance <= u64::from(limit)))
 }
 
-/// Appends the codes of a group that are within the limit. The places behind the last code of the last group are none.
+/// Appends the codes of a group that are within the limit. Lanes behind the last code of the last group contain no codes.
 pub(super) fn append(
     request: &BlockRequest,
     group: usize,

@@ -1,4 +1,4 @@
-//! `Near`: what the kernels that look for near codes find.
+//! `Near`: a result of the kernels that look for near codes.
 
 /// A code that is within the limit of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

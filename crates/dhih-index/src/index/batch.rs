@@ -84,8 +84,8 @@ impl Batch {
         self
     }
 
-    /// Refuses a batch that an index would refuse to apply, without changing anything: what a caller asks who has to write elsewhere first.
-    /// Where this succeeds, applying the batch to the same index fails only where the disk does.
+    /// Refuses a batch that the index would refuse, without changing anything. Callers that must write elsewhere first use this. If it
+    /// succeeds, applying the batch to the same index can only fail because of the disk.
     ///
     /// # Errors
     /// As for [`IndexWriter::apply`](crate::IndexWriter::apply), but for those of the disk.
@@ -93,7 +93,7 @@ impl Batch {
         self.prepare(index).map(drop)
     }
 
-    /// What the batch does in an index.
+    /// The changes that the batch makes in an index.
     ///
     /// # Errors
     /// Codes of another length or another model, labels or vectors of another kind, a vector that cannot be kept, an id that is taken or

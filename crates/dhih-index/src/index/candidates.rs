@@ -1,5 +1,5 @@
-//! Which rows of which components a search looks at, and in which order; and what the searches of an index share. How they are
-//! searched: `scope.rs`.
+//! The rows of each component that a search examines, and the order of the components, with the state that searches of an index share.
+//! `scope.rs` carries out the searches.
 
 use std::cmp::Reverse;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use crate::index::component::Component;
 use crate::search::scratch::ScratchPool;
 use crate::store::segment::Segment;
 
-/// What the searches of an index share. Clones of an index share the memory, too.
+/// The state that the searches of an index share. Clones of an index share the memory, too.
 ///
 /// An index that was searched must not be changed in place. `IndexWriter` changes an index of its own, which it never searches, and
 /// hands out clones of it.

@@ -1,5 +1,5 @@
-//! Searches that say how far their answer is certain, and that may stop early: what a search within a time budget has seen, and what follows
-//! from it.
+//! Searches that certify how complete their answer is, and that may stop early: derives what is certain from how far a search within a time
+//! budget has come.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,18 @@ use crate::index::scope::{Query, Scope};
 use crate::index::selection::Selection;
 use crate::search::scratch::Scratch;
 
-/// How far an answer is certain.
+/// How complete an answer certainly is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Certificate {
-    /// Whether these are exactly the nearest items by distance, then id: the search came to its end, or far enough.
+    /// Whether the hits are exactly the nearest items by distance, then id. This is so if the search came to its end, or far enough.
     pub exact: bool,
-    /// Every item whose code is within this distance of the query is among them; `None` where not even one with the query's own code need be.
-    /// It is the length of a code where no item is missing.
+    /// Every item whose code is within this distance of the query is among the hits. `None` if even an item with the query's own code may
+    /// be missing. If no item is missing, this is the length of a code.
     pub certain_within: Option<u32>,
 }
 
-/// The nearest items, and how far that is certain.
+/// The nearest items, with a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Certified {
@@ -37,8 +37,8 @@ pub struct Certified {
 }
 
 impl Index {
-    /// The `k` nearest items, as [`knn`](Self::knn), and how far that is certain. Within a `budget` of time the search stops where it is, and
-    /// the answer is what was found so far: items that are as far away as is said, and not always the nearest.
+    /// The `k` nearest items, as [`knn`](Self::knn), with a certificate. With a `budget` of time, the search stops when it is used up. The
+    /// hits are then those found so far: their distances are correct, but they are not always the nearest items.
     ///
     /// ```
     /// use std::time::Duration;
@@ -69,8 +69,8 @@ impl Index {
         self.scope().certified_query(query, k, budget)
     }
 
-    /// [`knn_certified`](Self::knn_certified) of many queries on the threads of the current rayon pool. Each has the budget from when it is
-    /// begun.
+    /// [`knn_certified`](Self::knn_certified) of many queries on the threads of the current rayon pool. The budget of each query starts
+    /// when its search begins.
     ///
     /// # Errors
     /// As for one query; queries of another number of bits.
@@ -134,7 +134,7 @@ impl Scope<'_> {
         numbers.map(one).collect()
     }
 
-    /// The nearest items of a query, and how far that is certain.
+    /// The nearest items of a query, with a certificate.
     pub(super) fn certified(
         self,
         code: &[u8],
@@ -148,7 +148,7 @@ impl Scope<'_> {
         self.certified_by(query, scratch)
     }
 
-    /// Searches for the nearest items as the query says, and returns how far they are certain.
+    /// Searches for the nearest items of the query, and certifies them.
     fn certified_by(self, query: Query, scratch: &mut Scratch) -> Result<Certified> {
         let (k, mut hits) = (query.bound.k, Vec::new());
         if k == 0 {
@@ -163,14 +163,14 @@ impl Scope<'_> {
     }
 }
 
-/// What is certain of the first `k` of these hits, after a search for `k + 1` of them that came as far as `reach`.
+/// Certifies the first `k` of these hits, after a search for `k + 1` of them that came as far as `reach`.
 fn certify(hits: &[Hit], k: usize, reach: Reach, bits: u32) -> Certificate {
     let exact = match hits.get(k - 1) {
         // All nearer items are known. Of the items at the same distance, those with the least ids are known.
         Some(last) => last.distance < reach.0,
         None => reach == Reach::ALL,
     };
-    // No item nearer than the first that is left out is missing, as far as the search came.
+    // Up to where the search came, only items at least as far away as the first one that is left out can be missing.
     let missing_from = hits.get(k).map_or(reach.0, |first| first.distance.min(reach.0));
     Certificate { exact, certain_within: missing_from.checked_sub(1).map(|d| d.min(bits)) }
 }

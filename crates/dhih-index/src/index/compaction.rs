@@ -1,4 +1,4 @@
-//! Compaction: the memtable becomes a segment, small segments become larger ones, and rows with tombstones go.
+//! Compaction: the memtable becomes a segment, small segments become larger ones, and rows with tombstones are dropped.
 //!
 //! Which components are merged: those that are due, and then every segment that is at most twice as large as all that is merged
 //! already, so that each remaining segment is more than twice as large as the next. A merge reads a snapshot and runs in the background;
@@ -21,7 +21,7 @@ use crate::progress::{Listener, Progress};
 use crate::store::manifest::Entry;
 use crate::store::wal::BatchChange;
 
-/// Bytes of the log from which it is begun anew, without what has become obsolete in it.
+/// A new log, without obsolete records, is begun when the log has at least this many bytes, and twice as many as when it was begun.
 const LOG_BYTES: u64 = 16 << 20;
 /// The longest time between two attempts of a merge that fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -37,9 +37,9 @@ enum Due {
 }
 
 impl IndexWriter {
-    /// Does now what compaction has to do, and waits for it: turns a full memtable into a segment, merges segments, rewrites those of
-    /// whose rows more than a third were removed, begins a long log anew. A writer does the same in the background after changes; this
-    /// is for programs that end, and to see a failure.
+    /// Performs the compaction that is due, and waits for it: turns a full memtable into a segment, merges segments, rewrites segments of
+    /// which more than a third of the rows were removed, and begins a new log if the present one is long. A writer does the same in the
+    /// background after changes. This method is for programs that end, and for seeing a failure.
     ///
     /// # Errors
     /// A damaged segment, which is kept as it is; a disk that does not take what is written. All acknowledged changes are there in any
@@ -59,7 +59,7 @@ impl IndexWriter {
         }
     }
 
-    /// Calls `callback` with the progress of merges from now on, also of those in the background. Where it returns
+    /// Calls `callback` with the progress of all merges from now on, including those in the background. If it returns
     /// [`ControlFlow::Break`], the merge ends with [`Error::Cancelled`], and the index stays as it was.
     pub fn on_progress(
         &mut self,
@@ -87,7 +87,7 @@ impl IndexWriter {
         }
     }
 
-    /// Turns everything into one segment, without what was removed.
+    /// Merges everything into one segment, without removed items.
     ///
     /// # Errors
     /// As for [`maintain`](Self::maintain).
@@ -134,7 +134,7 @@ impl IndexWriter {
         chosen
     }
 
-    /// What a merge of these components needs, to run on any thread.
+    /// The job of merging these components, which can run on any thread.
     fn merge_of(&self, chosen: &[usize]) -> MergeJob {
         let inputs: Vec<Component> =
             chosen.iter().map(|&number| self.index.components[number].clone()).collect();
@@ -217,7 +217,7 @@ impl IndexWriter {
         self.merge_failure = done.err().map(failure);
     }
 
-    /// Puts a merge's segment into the place of its inputs. What was removed or replaced since the merge began gets a tombstone in it.
+    /// Replaces the inputs of a merge by its segment. Items that were removed or replaced since the merge began get a tombstone in it.
     fn install(&mut self, inputs: &[Component], entry: Option<Entry>) -> Result<()> {
         let (mut components, mut entries) = (Vec::new(), Vec::new());
         let mut merged = match &entry {
@@ -278,7 +278,7 @@ impl IndexWriter {
         self.publish(Publication { components, entries, log: false })
     }
 
-    /// Makes a change whose items become a segment at once. The manifest that names the segment is what acknowledges it.
+    /// Makes a change whose items become a segment at once. It is acknowledged once the manifest that names the segment is durable.
     pub(super) fn commit_as_segment(&mut self, change: BatchChange) -> Result<()> {
         self.wait_for_merge();
         self.check_usable()?;

@@ -1,4 +1,4 @@
-//! A component of an index: a segment without the rows that have tombstones, or the memtable. Its rows are numbered by ascending id.
+//! A component of an index: a segment without the rows that have tombstones, or the memtable. Rows are numbered in ascending order of ids.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::error::{Error, Result};
 use crate::index::memtable::MemTable;
 use crate::store::segment::Segment;
 
-/// Where a component's items are.
+/// The place of a component's items.
 #[derive(Debug, Clone)]
 pub(crate) enum Data {
     Segment(Arc<Segment>),
     MemTable(Arc<MemTable>),
 }
 
-/// A component; cheap to clone.
+/// A component. It is cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Component {
     pub(crate) data: Data,

@@ -1,4 +1,4 @@
-//! What an index is, in numbers: what `dhih-index inspect --json` prints.
+//! `Info`: the figures of an index, as printed by `dhih-index inspect --json`.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::store::segment::Segment;
 use crate::table::substring::Substring;
 use crate::vectors::stored::VectorType;
 
-/// What an index is.
+/// The figures of an index.
 ///
 /// ```
 /// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
@@ -42,7 +42,7 @@ pub struct Info {
     pub logged: usize,
     /// The substrings of the first data file, a table for each.
     pub substrings: Vec<Substring>,
-    /// What the first data file is good for; `None` where there are no tables.
+    /// The searches that the first data file is good for; `None` if it has no tables.
     pub prospects: Option<Prospects>,
     /// `none`, `single` or `multi-hot`.
     pub labels: &'static str,
@@ -50,7 +50,7 @@ pub struct Info {
     pub ids: &'static str,
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// The vectors that are kept; `None` where there are none.
+    /// The vectors that are stored; `None` if there are none.
     pub vectors: Option<VectorInfo>,
     /// SHA-256 of the model that made the codes.
     pub model_sha256: Option<String>,
@@ -66,7 +66,7 @@ pub struct Info {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VectorInfo {
-    /// How their numbers are kept.
+    /// The type of their numbers.
     #[serde(rename = "type")]
     pub number_type: VectorType,
     /// Numbers of a vector.
@@ -100,7 +100,7 @@ pub struct SegmentInfo {
 }
 
 impl Index {
-    /// What the index is.
+    /// The figures of the index.
     pub fn info(&self) -> Info {
         Info::of(self)
     }

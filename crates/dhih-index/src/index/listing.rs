@@ -1,4 +1,5 @@
-//! Listing: the ids of an index or of a selection page by page, ascending, at a price that grows with the page and not with the index.
+//! Listing: the ids of an index or of a selection page by page, ascending. The cost depends on the size of the page and not on that of the
+//! index.
 
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ impl Index {
         merged(self.components.iter().map(of), most)
     }
 
-    /// Whether this is the same snapshot: the same items in the same files. False where it cannot be told, as for two handles that were
-    /// opened apart.
+    /// Whether this is the same snapshot: the same items in the same files. False if that cannot be determined, as for two handles that
+    /// were opened separately.
     pub fn is_same_snapshot(&self, other: &Self) -> bool {
         let is_same = |(a, b): (&Component, &Component)| {
             let is_same_data = match (&a.data, &b.data) {

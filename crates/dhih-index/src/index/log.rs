@@ -1,4 +1,4 @@
-//! The write-ahead log that a writer has open: what it begins with, and what becomes of a torn end. Its bytes: `store/wal/`.
+//! The open write-ahead log of a writer: its first records, and the handling of a torn end. `store/wal/` defines its bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,14 +84,14 @@ pub(super) fn write_log_file(
     Ok(LogFile { path, len: bytes.len() as u64, cursor })
 }
 
-/// Copies the torn end of a log to a file beside it, before it is cut off.
+/// Copies the torn end of a log to a file beside it, before it is removed from the log.
 pub(super) fn keep_torn_end(log: &Path, number: u64, torn: Torn) -> Result<()> {
     let bytes = fs::read(log).map_err(Error::io("read", log))?;
     let end = bytes.get(torn.at..).unwrap_or_default();
     disk::write(&free_name(log, &format!("wal-{number}"), "torn"), |out| out.write_all(end))
 }
 
-/// A name beside a file that no file has: `stem.extension`, or with a number before the extension.
+/// A path beside a file where no file exists: `stem.extension`, or with a number before the extension.
 pub(super) fn free_name(beside: &Path, stem: &str, extension: &str) -> PathBuf {
     let mut path = beside.with_file_name(format!("{stem}.{extension}"));
     let mut number = 1;

@@ -1,4 +1,5 @@
-//! The memtable: the items that are in the write-ahead log and in no segment yet, in memory, ordered by id, and scanned by searches (`scope.rs`).
+//! The memtable: the items that are in the write-ahead log and in no segment yet, in memory and ordered by id. Searches scan it
+//! (`scope.rs`).
 //!
 //! It is a sorted list of blocks, as the leaves of a B-tree are. A snapshot shares the blocks; a change copies the one block that it
 //! touches. An item that is removed or replaced leaves nothing behind, so a memtable has no tombstones.
@@ -8,15 +9,15 @@ use std::sync::Arc;
 use crate::codes::items::Items;
 use crate::codes::shape::Shape;
 
-/// Items of a block at most: as many are compared in one call, and copied by a change.
+/// The most items of a block: they are compared in one call, and copied by a change.
 const BLOCK: usize = 2048;
-/// Bytes of a block from which it has fewer items, but [`MIN_BLOCK`] at least: a change copies as many.
+/// Blocks of items that are larger than this in bytes have fewer items, but at least [`MIN_BLOCK`], because a change copies a block.
 const BLOCK_BYTES: usize = 1 << 18;
 const MIN_BLOCK: usize = 64;
 /// A batch of at least this many items is merged with the whole memtable, instead of being inserted item by item.
 const MERGED: usize = 64;
 
-/// Items by ascending id. Cheap to clone.
+/// Items in ascending order of ids. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct MemTable {
     shape: Shape,
@@ -115,7 +116,7 @@ impl MemTable {
         }
     }
 
-    /// Removes an item; whether it was there.
+    /// Removes an item. Returns whether it existed.
     pub(crate) fn remove(&mut self, id: u64) -> bool {
         let Some((number, at)) = self.find(id) else { return false };
         let block = Arc::make_mut(&mut self.blocks[number]);

@@ -1,5 +1,5 @@
-//! A merge of some components into one segment: what it reads and what it writes, on whatever thread it runs. Which components are
-//! merged, and what becomes of the segment: `compaction.rs`.
+//! A merge of some components into one segment, on whatever thread it runs. `compaction.rs` decides which components are merged, and
+//! installs the segment.
 
 use std::thread::JoinHandle;
 use std::time::Instant;

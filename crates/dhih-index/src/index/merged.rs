@@ -1,5 +1,4 @@
-//! The items of several components as one stream, ascending by id, in memory that does not grow with them: what compaction and exports
-//! read.
+//! The items of several components as one stream in ascending order of ids, with a fixed amount of memory. Compaction and exports read it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -61,7 +60,7 @@ impl Merged {
         self.heads.extend(id.map(|id| Reverse((id, number))));
     }
 
-    /// Passes over the next items, at most `count` of them.
+    /// Skips the next items, at most `count` of them.
     pub(crate) fn skip(&mut self, count: usize) {
         for _ in 0..count {
             let Some(Reverse((_, number))) = self.heads.pop() else { return };
@@ -70,7 +69,7 @@ impl Merged {
         }
     }
 
-    /// The items that are left. Copies them.
+    /// The remaining items. Copies them.
     ///
     /// # Errors
     /// A segment that contradicts itself.

@@ -119,8 +119,8 @@ impl Index {
         Ok(log.torn.is_none() && len == Some(log.len))
     }
 
-    /// How often the index was replaced by another build, a merge or a new log. The number only grows, even if an index is built in the
-    /// place of another. It is 0 for an index of a version without this count.
+    /// How often the index was replaced by another build, a merge or a new log. The number never decreases, even if another index is built
+    /// in the same directory. It is 0 for an index of a version without this count.
     pub fn generation(&self) -> u64 {
         self.origin.generation
     }
@@ -130,8 +130,8 @@ impl Index {
         format!("{:032x}", self.origin.id)
     }
 
-    /// The same index with a copy of its data files in memory, on large pages where the system has them: searches that look in many
-    /// places take up to a quarter less time than in mapped files, and opening takes as long as reading the files does.
+    /// The same index with a copy of its data files in memory, on large pages if the system has them. Searches with many random accesses
+    /// take up to a quarter less time than in mapped files. Opening takes as long as reading the files.
     ///
     /// # Errors
     /// There is not enough memory.
@@ -144,7 +144,7 @@ impl Index {
         Ok(self)
     }
 
-    /// What its items look like.
+    /// The shape of its items.
     pub(crate) fn shape(&self) -> Shape {
         open::shape(self.bits, &self.metadata, self.has_labels)
     }
@@ -204,7 +204,7 @@ impl Index {
         ids
     }
 
-    /// The greatest id of an item; `None` where there is no item.
+    /// The greatest id of an item; `None` if there is no item.
     pub fn last_id(&self) -> Option<u64> {
         self.components.iter().filter_map(Component::last_id).max()
     }
@@ -239,7 +239,7 @@ impl Index {
         self.components[part].code(row)
     }
 
-    /// The vector of an item, as it is kept; `None` where there is no such item, or items have no vectors.
+    /// The vector of an item, as it is stored; `None` if there is no such item, or items have no vectors.
     pub fn vector(&self, id: u64) -> Option<Vec<f32>> {
         let (form, mut numbers) = (self.metadata.vectors?, Vec::new());
         form.decode(self.stored_vector(id)?, &mut numbers);
@@ -257,7 +257,7 @@ impl Index {
         self.metadata.vectors.map(VectorForm::dims)
     }
 
-    /// All items: codes, ids, labels, vectors and where they are from. Copies them, after the checksums of what is read were found right.
+    /// All items: codes, ids, labels, vectors and origin. Copies them, after the checksums of the sections that are read were checked.
     ///
     /// # Errors
     /// A damaged file.

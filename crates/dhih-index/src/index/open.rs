@@ -1,5 +1,5 @@
-//! How an index comes from its files: the segments that the manifest names, then the changes of the write-ahead log, one by one. What the
-//! files hold: `store/`.
+//! Opens an index from its files: the segments that the manifest names, then the changes of the write-ahead log one by one. `store/`
+//! defines the content of the files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -158,13 +158,13 @@ impl Index {
         }
     }
 
-    /// A memtable without items is no component.
+    /// A memtable without items does not count as a component.
     pub(crate) fn drop_empty_memtable(&mut self) {
         self.components.retain(|component| component.segment().is_some() || component.len() > 0);
     }
 }
 
-/// What the items of an index look like.
+/// The shape of the items of an index.
 pub(crate) fn shape(bits: u32, metadata: &Metadata, has_labels: bool) -> Shape {
     let columns = metadata.label_columns;
     let label_bytes = if has_labels { columns.unwrap_or(8) as u32 } else { 0 };

@@ -1,4 +1,4 @@
-//! `OpenOptions`: what is done with an index's files when it is opened, beyond reading their headers.
+//! `OpenOptions`: additional work on the files of an index when it is opened, beyond reading their headers.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub struct OpenOptions {
     huge_pages: bool,
 }
 
-/// What is checked when an index is opened.
+/// The checks when an index is opened.
 ///
 /// ```
 /// use dhih_index::{CodeSet, Codes, IndexBuilder, OpenOptions, Verify};

@@ -1,5 +1,5 @@
-//! The searches of an open index as callers see them: one query or many, the nearest items or those within a radius. How the items
-//! are searched: `scope.rs`. Searches among some of them: `selection.rs`.
+//! The searches of an open index as callers see them: for one query or many, for the nearest items or those within a radius. `scope.rs`
+//! carries them out; `selection.rs` searches among some of the items.
 
 use crate::codes::Codes;
 use crate::error::Result;

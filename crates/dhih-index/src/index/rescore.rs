@@ -1,5 +1,5 @@
-//! Rescoring: candidates are found by the distance of their codes, and put in order by the similarity of their vectors. Searches by codes
-//! alone: `query.rs`; how similar vectors are: `vectors/`.
+//! Rescoring: candidates are found by the distance of their codes, and ordered by the similarity of their vectors. `query.rs` has searches
+//! by codes alone, and `vectors/` computes similarities.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::vectors::similarity::{QueryVector, Similarity};
 /// Bytes of a vector that are prefetched; the hardware prefetches those after them by itself.
 const PREFETCHED: usize = 512;
 
-/// How candidates are found and put in order.
+/// How candidates are found and ordered.
 ///
 /// ```
 /// use std::time::Duration;

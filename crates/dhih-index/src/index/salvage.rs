@@ -1,4 +1,5 @@
-//! Salvage makes a damaged index usable without what is damaged, and says what is lost. Nothing else in this crate leaves a change out.
+//! Salvage makes a damaged index usable without its damaged parts, and reports what is lost. Nothing else in this crate leaves a change
+//! out.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -158,8 +159,8 @@ fn read_log(path: &Path, index: &Index) -> Result<Recovered> {
 }
 
 impl Index {
-    /// Makes a change that may follow one that is lost: an id that is still there is replaced, tombstones of a segment that is not there
-    /// are left out.
+    /// Makes a change that may follow a lost one: an id that still exists is replaced, and tombstones of a segment that does not exist are
+    /// left out.
     fn apply_leniently(&mut self, change: Change) {
         let change = match change {
             Change::Batch(mut batch) => {

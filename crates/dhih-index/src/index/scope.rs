@@ -1,6 +1,6 @@
-//! Searching the items of an index, or some of them: its components one after the other, the one with the most candidates first, so
-//! that what it holds limits how far the others are searched. What callers see: `query.rs`, `selection.rs`. Which components are
-//! searched: `candidates.rs`. Many queries together: `batch.rs`. A search in one segment: `search/`.
+//! Searches all items of an index, or some of them: its components one after the other, beginning with the one with the most candidates, so
+//! that its hits limit how far the others are searched. `query.rs` and `selection.rs` are the interface for callers, `candidates.rs`
+//! chooses the components, `scope/batch.rs` searches for many queries together, and `search/` searches one segment.
 
 mod batch;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use crate::search::scratch::{Scratch, ScratchGuard};
 use crate::search::{SegmentSearch, Strategy, collect};
 use crate::store::segment::Segment;
 
-/// What is searched for, and how.
+/// A query, with how far and how it is searched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Query<'a> {
     pub(crate) code: &'a [u8],
@@ -44,7 +44,7 @@ pub(crate) struct Scope<'a> {
     candidates: &'a [Candidates],
 }
 
-/// What becomes of the items that are found.
+/// The use of the items that are found.
 enum Output<'a> {
     /// They are appended by distance, then id.
     Hits(&'a mut Vec<Hit>),
@@ -82,7 +82,7 @@ impl<'a> Scope<'a> {
         self.append_hits(query, self.lend(false).scratch(), hits).map(drop)
     }
 
-    /// The hits of a query, and what its search did.
+    /// The hits of a query, with an explanation of the search.
     pub(crate) fn explain(self, query: Query) -> Result<(Vec<Hit>, Explanation)> {
         let (mut guard, mut hits) = (self.lend(true), Vec::new());
         let scratch = guard.scratch();

@@ -1,4 +1,4 @@
-//! `Selection`: searches among the items that pass a filter. How these are searched: `scope.rs`.
+//! `Selection`: searches among the items that pass a filter. `scope.rs` carries them out.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A writer that many threads share: changes that come while another is being synced are committed together.
+//! A writer that many threads share: changes that arrive while another is being synced are committed together (group commit).
 
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};

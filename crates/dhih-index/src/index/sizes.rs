@@ -1,11 +1,11 @@
-//! How large the parts of an index are, in figures that cost nothing to read: for metrics. What takes a look at the codes: `info.rs`.
+//! The sizes of the parts of an index, which cost nothing to read, for metrics. `info.rs` has figures that need a look at the codes.
 
 use serde::Serialize;
 
 use crate::index::Index;
 use crate::index::component::Data;
 
-/// How large the parts of an index are.
+/// The sizes of the parts of an index.
 ///
 /// ```
 /// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
@@ -37,7 +37,7 @@ pub struct Sizes {
 }
 
 impl Index {
-    /// How large the parts of the index are.
+    /// The sizes of the parts of the index.
     pub fn sizes(&self) -> Sizes {
         let mut sizes = Sizes {
             items: self.len(),

@@ -1,4 +1,4 @@
-//! Checking every byte of an open index. What is checked of one segment: `store/verify.rs`.
+//! Checks every byte of an open index. `store/verify.rs` checks one segment.
 
 use rayon::prelude::*;
 
@@ -32,8 +32,8 @@ pub struct Verification {
     pub codes: usize,
     /// Bytes of the segments.
     pub bytes: u64,
-    /// Bytes at the end of the write-ahead log that an interrupted write left, and that count for nothing. The next writer moves them
-    /// to a file beside it.
+    /// Bytes at the end of the write-ahead log that an interrupted write left, and that are not part of the index. The next writer moves
+    /// them to a file beside it.
     pub torn_bytes: u64,
 }
 

@@ -57,7 +57,8 @@ pub struct IndexWriter {
 }
 
 impl IndexWriter {
-    /// Opens an index to change it. What an interrupted write left at the end of the write-ahead log is moved to `wal-N.torn` beside it.
+    /// Opens an index for changes. Bytes that an interrupted write left at the end of the write-ahead log are moved to `wal-N.torn` beside
+    /// it.
     ///
     /// # Errors
     /// As for [`Index::open`], a damaged log among them; another writer; a directory that cannot be written to.
@@ -119,11 +120,11 @@ impl IndexWriter {
         self.index.clone()
     }
 
-    /// Adds items. Those without ids are numbered after the greatest id there is. When this returns they are durable.
+    /// Adds items. Items without ids are numbered after the greatest existing id. When this returns, they are durable.
     ///
     /// # Errors
-    /// Codes of another length or another model, labels of another kind, an id that is taken, a disk that does not take them: nothing
-    /// was added then. [`Error::Poisoned`] says that it is not known whether they were.
+    /// When codes have another length or model, labels are of another kind, an id is taken, or the disk is full or fails. Nothing was added
+    /// then. [`Error::Poisoned`] means that it is unknown whether the items were added.
     pub fn add(&mut self, set: &CodeSet) -> Result<()> {
         self.apply(&Batch::new().add(set.clone())).map(drop)
     }
@@ -136,10 +137,10 @@ impl IndexWriter {
         self.apply(&Batch::new().upsert(set.clone()))
     }
 
-    /// Removes items; how many of these ids there were. When this returns the removal is durable.
+    /// Removes items and returns how many of these ids existed. When this returns, the removal is durable.
     ///
     /// # Errors
-    /// A disk that does not take it: nothing was removed then. [`Error::Poisoned`] as for [`add`](Self::add).
+    /// When the disk is full or fails; nothing was removed then. [`Error::Poisoned`] as for [`add`](Self::add).
     pub fn remove(&mut self, ids: &[u64]) -> Result<usize> {
         let changed = self.apply(&Batch::new().remove(ids.iter().copied()))?;
         Ok(changed.removed)
@@ -228,7 +229,7 @@ impl IndexWriter {
         self.commit_all(vec![Change::Batch(change)])
     }
 
-    /// Writes a record of these changes to the log, and then applies them.
+    /// Writes one record of these changes to the log, and then applies them.
     fn commit_all(&mut self, changes: Vec<Change>) -> Result<()> {
         // Installing a merge may have failed just now in a way that leaves another manifest on disk than is known here.
         self.check_usable()?;

@@ -89,7 +89,7 @@ mod tests {
                 assert!(matches!(error, Error::FormatDisabled { .. }), "{message}");
                 assert!(
                     message.starts_with("codes.file is a ")
-                        && message.contains(&format!("`{feature}`"))
+                        && message.contains(&format!("`--features {feature}`"))
                 );
             }
         }

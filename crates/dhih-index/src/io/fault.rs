@@ -1,5 +1,5 @@
-//! What is wrong with a codes file, as the readers of the formats report it: they see bytes and do not know the file's name,
-//! which `Fault::at` adds. The errors of the crate: `error.rs`.
+//! The faults of a codes file, as the readers of the formats report them. Readers see bytes and do not know the name of the file, which
+//! `Fault::at` adds. `error.rs` has the errors of the crate.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Arrays of floating-point numbers in `.npy` files: where they are, and their values as f32. The file's header is read by `npy.rs`.
+//! Arrays of floating-point numbers in `.npy` files: their position, and their values as f32. `npy.rs` reads the header.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! The metadata that safetensors and Parquet codes files have in common: its keys, and how its texts are read.
+//! The metadata that safetensors and Parquet codes files have in common: its keys, and the parsing of its values.
 
 use crate::io::fault::Fault;
 
@@ -6,7 +6,7 @@ use crate::io::fault::Fault;
 pub(crate) const BITS: &str = "dhih.bits";
 /// SHA-256 of the model that made the codes, in hexadecimal.
 pub(crate) const MODEL: &str = "dhih.model_sha256";
-/// What the model was computed in where that is not floating point.
+/// The number type that the model was computed in, if it is not floating point.
 pub(crate) const PRECISION: &str = "dhih.precision";
 /// The names of the classes, as a list in JSON.
 pub(crate) const CLASSES: &str = "dhih.classes";

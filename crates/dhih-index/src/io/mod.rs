@@ -1,5 +1,5 @@
-//! Files of codes, and of search results. This file chooses the format; each format has a module of its own, behind a Cargo
-//! feature where it needs another crate. What codes are: `codes/`; the files of an index: `store/`.
+//! Files of codes and of search results. This file chooses the format; each format has its own module, behind a Cargo feature if it needs
+//! another crate. `codes/` has the codes themselves, and `store/` the files of an index.
 //!
 //! ```text
 //! path -> CodesFormat -> safetensors, parquet, npy or hex -> CodeSet -> check
@@ -89,7 +89,24 @@ impl CodesFormat {
         }
     }
 
-    /// The format of a file that is there: Parquet where it begins as such files do, else what its extension names.
+    /// The format that [`CodeSet::write`] gives a file of this name. A program asks before it computes what it will write there.
+    ///
+    /// # Errors
+    /// [`Error::FormatDisabled`] where the Cargo feature of the format is off.
+    pub fn of_output(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let disabled =
+            |format, feature| Err(Error::FormatDisabled { path: path.into(), format, feature });
+        match Self::of(path) {
+            Self::Parquet if !cfg!(feature = "parquet") => disabled("Parquet", "parquet"),
+            Self::Safetensors if !cfg!(feature = "safetensors") => {
+                disabled("safetensors", "safetensors")
+            }
+            format => Ok(format),
+        }
+    }
+
+    /// The format of an existing file: Parquet if it begins with the magic bytes of Parquet, otherwise by its extension.
     fn of_file(path: &Path) -> Self {
         const PARQUET_MAGIC: [u8; 4] = *b"PAR1";
         let mut begin = [0; PARQUET_MAGIC.len()];

@@ -1,5 +1,5 @@
-//! The natural order of names: digits that follow each other are compared as one number, so that `part-2` comes before
-//! `part-10`. Which names are compared: `part_files.rs`.
+//! The natural order of names: consecutive digits are compared as one number, so that `part-2` comes before `part-10`. `part_files.rs`
+//! compares names.
 
 use std::cmp::Ordering;
 
@@ -11,7 +11,7 @@ pub fn compare(a: &str, b: &str) -> Ordering {
 /// Consecutive digits, or consecutive characters that are not digits. Numbers come before text.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Run<'a> {
-    /// The digits without leading zeros, of which the longer are the greater number.
+    /// The digits without leading zeros, and their count: more digits mean a greater number.
     Number(usize, &'a str),
     Text(&'a str),
 }

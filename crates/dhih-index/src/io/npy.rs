@@ -13,7 +13,7 @@ use crate::store::disk;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// What is read here, or the reason why the file cannot be used.
+/// The parsed value, or the reason why the file cannot be used.
 pub(super) type Parsed<T> = std::result::Result<T, String>;
 
 /// An array `[rows, columns]` of bytes.

@@ -1,4 +1,4 @@
-//! Writing search results as safetensors files. Printing them for people: the commands of the program.
+//! Writes search results as safetensors files. The commands of the program print them as text.
 
 use std::collections::BTreeMap;
 use std::path::Path;

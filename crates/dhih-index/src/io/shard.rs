@@ -50,7 +50,7 @@ impl Shard {
         self.count
     }
 
-    /// The rows of this part, of `rows` in all. Parts differ by one row at most, and in their order they are all rows.
+    /// The rows of this part, of `rows` in all. The sizes of parts differ by at most one row, and the parts in order cover all rows.
     pub fn range(self, rows: usize) -> Range<usize> {
         // Computed as u128, which holds the product of any two usize.
         let before = |parts: usize| (rows as u128 * parts as u128 / self.count as u128) as usize;

@@ -1,5 +1,5 @@
-//! Codes as deep-hashing scripts keep them: one number for each bit, +1 or -1. Here they are checked and packed; the order of the bits is that of
-//! `codes/bits.rs`. Files: `npy.rs` and `parquet/list.rs`.
+//! Codes with one number for each bit, +1 or -1, as deep-hashing scripts save them. They are checked and packed in the bit order of
+//! `codes/bits.rs`. `npy.rs` and `parquet/list.rs` read the files.
 
 use crate::codes::bits::{bytes_per_code, pack_signs};
 

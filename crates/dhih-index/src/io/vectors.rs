@@ -1,6 +1,6 @@
-//! Vectors of real numbers, such as embeddings: an `.npy` array `[vectors, dimensions]` of f16, f32 or f64, mapped into memory and read some
-//! rows at a time, so that its size does not matter; or a column of lists in a Parquet file, which is unpacked to such an array first, in a
-//! file that has no name and goes with the vectors. What becomes of them is up to the caller.
+//! Vectors of real numbers, such as embeddings: an `.npy` array `[vectors, dimensions]` of f16, f32 or f64, which is mapped into memory and
+//! read some rows at a time, so that it may be larger than memory; or a column of lists in a Parquet file, which is first unpacked to such
+//! an array in a temporary file without a name.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -115,7 +115,7 @@ impl Vectors {
 /// Makes an empty temporary file and removes its name at once, so that the file disappears with the program, however the program ends.
 /// Returns the name that it had, and the file.
 fn nameless_file() -> Result<(PathBuf, File)> {
-    // Each `RandomState` has other keys, so its hash of nothing serves as a random number.
+    // Each `RandomState` has different keys, so its hash of nothing serves as a random number.
     let random = RandomState::new().build_hasher().finish();
     let path = std::env::temp_dir().join(format!("dhih-vectors-{random:016x}"));
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
@@ -210,7 +210,7 @@ mod tests {
             let expected = [&[7.0], &values[2..], &values[..2]].concat();
             assert_eq!(read, expected, "{descr}");
         }
-        // Subnormal numbers, and what is no number.
+        // Subnormal numbers, infinity and NaN.
         let odd: [u16; 4] = [0x0001, 0x83ff, 0x7c00, 0x7e00];
         let file = file("<f2", (2, 2), &odd.map(u16::to_le_bytes).concat());
         let vectors = Vectors::open(file.path()).unwrap();

@@ -1,5 +1,5 @@
-//! The course of a join: left items block by block, right items all at once or, where they do not fit into memory, part by part for each
-//! block. What is near what: `tables.rs`.
+//! The steps of a join: left items block by block; right items all at once or, if they do not fit into memory, part by part for each block.
+//! `tables.rs` finds which items are near each other.
 
 use rayon::prelude::*;
 
@@ -15,9 +15,9 @@ use crate::progress::{Reporter, Stage};
 const PAIRS: usize = if cfg!(test) { 100 } else { 1 << 22 };
 /// Pairs that the sink gets at once, at most.
 const SLICE: usize = if cfg!(test) { 7 } else { 1 << 14 };
-/// Memory of the program beside the join.
+/// The memory of the program beside the join.
 const BESIDE: u64 = if cfg!(test) { 0 } else { 24 << 20 };
-/// The least memory that may be given.
+/// The least memory that can be given.
 const LEAST: u64 = if cfg!(test) { 1 << 10 } else { 64 << 20 };
 /// The most items of one side: their numbers are of 32 bits.
 const MOST_ITEMS: usize = u32::MAX as usize - 1;
@@ -205,7 +205,7 @@ fn find(tables: &Tables, request: &Request) -> Option<Vec<Found>> {
     }
 }
 
-/// Which tables there are, and how many items they hold at a time.
+/// The tables of a join, and the number of items that they hold at a time.
 struct Plan<'a> {
     substrings: &'a [WeightedSubstring],
     capacity: usize,
@@ -217,7 +217,7 @@ impl Plan<'_> {
     }
 }
 
-/// Where pairs go.
+/// The destination of the pairs.
 struct Out<'s, E> {
     sink: &'s mut dyn FnMut(&[Pair]) -> Result<(), E>,
     pairs: Vec<Pair>,

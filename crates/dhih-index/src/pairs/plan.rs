@@ -1,5 +1,5 @@
-//! How pairs are found at the least cost: with how many tables, of which substrings, and in how many bits the values of a pair may differ
-//! in each. The estimates rest on measured costs and on a sample of the codes; pairs never depend on them.
+//! Plans how pairs are found at the least cost: the number of tables, their substrings, and in how many bits the values of a pair may
+//! differ in each. The estimates rest on measured costs and on a sample of the codes; pairs never depend on them.
 
 use crate::codes::bits::bytes_per_code;
 use crate::table::probe;
@@ -44,7 +44,7 @@ pub(super) struct WeightedSubstring {
     pub(super) weight: u32,
 }
 
-/// What is joined.
+/// The join that is planned.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Task<'a> {
     pub(super) bits: u32,
@@ -100,7 +100,7 @@ impl Task<'_> {
         best.filter(|(cost, _)| *cost < all).map(|(_, chosen)| chosen).unwrap_or_default()
     }
 
-    /// So many substrings, with their weights: the longest ones have the greatest.
+    /// `count` substrings with their weights; the longest ones have the greatest weights.
     pub(super) fn with_tables(&self, count: u32) -> Option<Vec<WeightedSubstring>> {
         let chosen =
             substring::choose_by_sample(self.bits, self.right, self.sample, Some(count)).ok()?;

@@ -1,4 +1,4 @@
-//! Where the items of a join come from: those of an index without the removed ones, or those of a set, ascending by id and some at a
+//! The items of a join: those of an index without the removed ones, or those of a set. They are read in ascending order of ids, some at a
 //! time, so that not all of them need to be in memory.
 
 use std::ops::Range;

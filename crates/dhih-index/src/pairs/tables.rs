@@ -112,7 +112,7 @@ impl Tables {
         (count.into_inner() <= request.most).then(|| found.concat())
     }
 
-    /// Takes the left items of a request away, which are the first that are still there.
+    /// Removes the left items of a request, which are the first remaining ones, from the tables.
     pub(super) fn retire(&mut self, request: &Request) {
         self.tables.par_iter_mut().for_each(|table| {
             for item in request.from..request.end {

@@ -1,5 +1,5 @@
-//! What a search has found so far in a segment: codes by distance, with the number of their items, so that the greatest distance that
-//! still matters is known at any moment; and what becomes of them in the end. How codes are found: `step.rs`, `buckets.rs`.
+//! The codes that a search has found so far in a segment, by distance, with the number of their items. The greatest distance that still
+//! matters is therefore known at any moment. `step.rs` and `buckets.rs` find the codes.
 
 use std::slice;
 
@@ -64,7 +64,7 @@ impl HitCollector {
         self.in_use = true;
     }
 
-    /// Forgets the codes from a distance on, but keeps the limit that they led to: the hits of the search are known to be within it.
+    /// Removes the codes from a distance on, but keeps the limit that they led to: the hits of the search are known to be within it.
     pub(crate) fn forget_from(&mut self, distance: u32) {
         self.radius = self.limit;
         let from = self.codes.len().min(distance as usize);
@@ -74,7 +74,7 @@ impl HitCollector {
         self.items_within_limit = self.items[..within].iter().sum();
     }
 
-    /// Forgets everything; keeps the memory.
+    /// Removes everything but keeps the memory.
     pub(crate) fn clear(&mut self) {
         if self.in_use {
             self.items.fill(0);

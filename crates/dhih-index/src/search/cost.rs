@@ -1,6 +1,6 @@
-//! What the parts of a search cost. There is one model for all who choose by cost: a search that chooses its next step (`plan.rs`), and a
-//! build that chooses tables (`build/tables.rs`). Costs are nanoseconds of one core of a Zen 4 with AVX-512; only their ratios matter, and
-//! hits never depend on them.
+//! The costs of the parts of a search. Everything that chooses by cost uses this model: a search that chooses its next step (`plan.rs`),
+//! and a build that chooses tables (`build/tables.rs`). Costs are nanoseconds of one core of a Zen 4 with AVX-512; only their ratios
+//! matter, and hits never depend on them.
 
 use crate::table::COPIED;
 
@@ -10,7 +10,7 @@ const LOOK_UP: f64 = 4.0;
 const STEP: f64 = 250.0;
 /// A bucket, apart from its codes, while others are under way.
 const BUCKET: f64 = 30.0;
-/// What it costs more where the codes are not in the table: they are read one after the other with its postings.
+/// The additional cost of a bucket if the codes are not in the table: they are read one after the other with its postings.
 const FAR_BUCKET: f64 = 20.0;
 /// A byte of the first codes of a bucket, before the hardware prefetcher sees that memory is read sequentially, ...
 const FIRST_BYTE: f64 = 0.11;
@@ -30,10 +30,10 @@ const CODE: f64 = 0.04;
 const FAR_CODE: f64 = 8.0;
 /// A code that is read in the order of memory, with others in between that are not.
 const SPARSE_CODE: f64 = 4.0;
-/// What it costs to see that a code within the limit is not selected.
+/// The cost of finding that a code within the limit is not selected.
 const FILTERED: f64 = 6.0;
-/// What a code within the limit costs more in a bucket than in a scan: it may have been found by an earlier step, which has to be
-/// checked, and its posting list is not next to that of the code found before it.
+/// The additional cost of a code within the limit in a bucket compared to a scan: an earlier step may have found it, which must be checked,
+/// and its posting list is not next to that of the code found before it.
 const FOUND: f64 = 20.0;
 /// A code in a pass that many queries share, apart from its words, ...
 const SHARED_CODE: f64 = 0.06;
@@ -42,21 +42,21 @@ const SHARED_WORD: f64 = 0.05;
 /// ... and laying out a byte for all of them together.
 const LAID_OUT_BYTE: f64 = 0.06;
 
-/// Codes that are searched.
+/// The costs of the codes that are searched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CodeCosts {
     /// The number of different codes.
     pub(crate) codes: usize,
     /// The length of a code in bytes.
     width: usize,
-    /// How many times as long as on the machine of these costs it takes to compare codes that are in the cache.
+    /// The slowness of the kernel in use: how many times as long it takes to compare codes in the cache as on the machine of these costs.
     slowness: f64,
     /// A byte of codes that are read sequentially.
     byte: f64,
 }
 
 impl CodeCosts {
-    /// So many different codes of `width` bytes, by a kernel that takes `slowness` times as long as the one that was measured.
+    /// The costs of `codes` distinct codes of `width` bytes, with a kernel that takes `slowness` times as long as the measured one.
     pub(crate) fn new(codes: usize, width: usize, slowness: f64) -> Self {
         let bytes = codes as f64 * width as f64;
         let uncached = (bytes - CACHED_BYTES) / (UNCACHED_BYTES - CACHED_BYTES);
@@ -64,12 +64,12 @@ impl CodeCosts {
         Self { codes, width, slowness, byte: loaded.max(CACHED_BYTE * slowness) }
     }
 
-    /// The same where nothing stays in the cache from one search to the next.
+    /// The same costs if nothing stays in the cache from one search to the next.
     pub(crate) fn uncached(self) -> Self {
         Self { byte: UNCACHED_BYTE, ..self }
     }
 
-    /// The same codes on the machine of these costs.
+    /// The costs of the same codes on the machine where they were measured.
     pub(crate) fn as_measured(self) -> Self {
         Self::new(self.codes, self.width, 1.0)
     }
@@ -90,17 +90,17 @@ impl CodeCosts {
         self.codes as f64 * code
     }
 
-    /// Checking the codes of so many rows one by one, in the order in which they lie in memory.
+    /// The cost of checking the codes of this many rows one by one, in the order in which they lie in memory.
     pub(crate) fn check_rows(&self, rows: f64) -> f64 {
         rows * SPARSE_CODE
     }
 
-    /// Finding out about so many codes within the limit whether a filter selects them.
+    /// The cost of checking for this many codes within the limit whether a filter selects them.
     pub(crate) fn filter(&self, codes: f64) -> f64 {
         codes * FILTERED
     }
 
-    /// So many look-ups of whole codes.
+    /// The cost of this many look-ups of whole codes.
     pub(crate) fn look_ups(&self, count: f64) -> f64 {
         count * LOOK_UP
     }
@@ -124,7 +124,7 @@ impl CodeCosts {
     }
 }
 
-/// How much a step of probing looks at.
+/// The amount of work in a step of probing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StepSize {
     /// The number of buckets.

@@ -1,10 +1,10 @@
-//! What a search did and why, for those who ask: counts of its work, and each decision with the costs that it compared.
+//! Explanations of searches: counts of their work, and each decision with the costs that it compared.
 
 use serde::Serialize;
 
 use crate::search::plan::{Action, Costs};
 
-/// What a search did.
+/// The work and the decisions of a search.
 ///
 /// ```
 /// use dhih_index::{CodeSet, Codes, Index, IndexBuilder, Strategy};

@@ -1,5 +1,5 @@
-//! One query on several threads. A scan is cut into stripes of codes; probing within a radius is cut by tables. What is found anywhere lowers the limit
-//! everywhere. What is collected is the same for any number of threads.
+//! Searches for one query on several threads. A scan is divided into stripes of codes; probing within a radius is divided by tables. Every
+//! hit lowers the limit for all threads. The result is the same for any number of threads.
 //!
 //! The threads live as long as the search: those of a pool may be busy with other work, for which a search would have to wait.
 
@@ -23,7 +23,7 @@ use crate::store::segment::Segment;
 const PARALLEL_FROM: f64 = if cfg!(test) { 10.0 } else { 1_000_000.0 };
 /// Threads of a search at most: a few use all that memory can give.
 const MOST_THREADS: usize = 16;
-/// Stripes for each thread, so that a thread that comes late does less of the work.
+/// Stripes for each thread, so that a thread that starts late does less of the work.
 const STRIPES_PER_THREAD: u32 = 4;
 
 /// Whether work of this estimated cost is divided. On the threads of a pool it is not, because they are busy with other searches.

@@ -12,7 +12,7 @@ use crate::search::cost::CodeCosts;
 use crate::search::profile::Profile;
 use crate::table::{linear_hash, probe};
 
-/// What a search can do next.
+/// The actions of a search.
 ///
 /// ```
 /// use dhih_index::{Action, CodeSet, Codes, Index, IndexBuilder, Strategy};
@@ -40,12 +40,12 @@ pub enum Action {
     Scan,
 }
 
-/// What a plan for a search in a segment rests on.
+/// The data that a plan for a search in a segment rests on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan<'a> {
     /// The length of a code in bits.
     pub(crate) bits: u32,
-    /// What its codes cost.
+    /// The costs of its codes.
     pub(crate) costs: CodeCosts,
     /// The number of queries that share a scan; 1 where a query is alone.
     pub(crate) sharing: usize,

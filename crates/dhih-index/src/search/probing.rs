@@ -1,7 +1,7 @@
-//! How far each table was probed, and which table is probed next: the one whose next buckets cost least. Every step makes the same
-//! progress, whichever table it is of, so that the cheapest steps together are the cheapest way to any distance. That is the general
-//! pigeonhole principle, with thresholds that are chosen for each query (Qin et al., "GPH: Similarity search in Hamming space", ICDE 2018).
-//! The steps themselves: `buckets.rs`.
+//! How far each table was probed, and which table is probed next: the one whose next buckets cost least. Every step makes the same progress
+//! in any table, so that always taking the cheapest step is the cheapest way to any distance. This is the general pigeonhole principle,
+//! with thresholds that are chosen for each query (Qin et al., "GPH: Similarity search in Hamming space", ICDE 2018). `buckets.rs` carries
+//! out the steps.
 
 use crate::search::cost::StepSize;
 use crate::search::plan::Plan;
@@ -23,7 +23,7 @@ pub(crate) struct TableProgress {
     density: f64,
 }
 
-/// What a step of probing found.
+/// The result of a step of probing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Probed {
     /// Codes that were compared, ...

@@ -1,12 +1,12 @@
-//! What a segment is good for: how far searches may go before scanning all codes is cheaper, and what they are estimated to cost.
+//! The prospects of a segment: how far searches may go before scanning all codes is cheaper, and their estimated costs.
 
 use serde::Serialize;
 
 use crate::search::plan::Plan;
 use crate::search::probing::{Probing, TableProgress};
 
-/// What the searches of an index are estimated to cost: for a query like the items, in microseconds of one core of the machine on which costs
-/// were measured. What matters is how they compare.
+/// The estimated costs of searches of an index, for a query like the items, in microseconds of one core of the machine on which costs were
+/// measured. Only comparisons between them are meaningful.
 ///
 /// ```
 /// use dhih_index::{CodeSet, Codes, Index, IndexBuilder};
@@ -26,13 +26,13 @@ use crate::search::probing::{Probing, TableProgress};
 pub struct Prospects {
     /// The greatest radius within which searches cost less than a scan; `None` where not even those for equal codes do.
     pub radius: Option<u32>,
-    /// What such a search costs.
+    /// The cost of a search within this radius.
     pub radius_us: f64,
     /// The mean distance of the tenth neighbour.
     pub neighbour: f64,
-    /// What a search for the ten nearest costs: no more than a scan.
+    /// The cost of a search for the ten nearest, which is at most that of a scan.
     pub nearest_us: f64,
-    /// What a scan costs.
+    /// The cost of a scan.
     pub scan_us: f64,
 }
 
@@ -49,7 +49,7 @@ impl Plan<'_> {
         self.probe(probing, &mut Vec::new()).min(self.look_up(0, to))
     }
 
-    /// What the segment is good for, whatever the machine; `None` where it has no tables or no profile. `lengths` are those of its
+    /// The prospects of the segment, independent of the machine; `None` if it has no tables or no profile. `lengths` are those of its
     /// substrings, in bits.
     pub(crate) fn prospects(
         &self,

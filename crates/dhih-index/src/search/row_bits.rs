@@ -1,5 +1,5 @@
-//! A set of rows as bits: rows are put in any order and taken out in ascending order. The time that this takes depends on how many
-//! rows were put in, and only little on how many there could be.
+//! A set of rows as bits: rows are inserted in any order and returned in ascending order. The time depends on the number of inserted rows,
+//! and only little on the number of possible rows.
 
 use crate::hamming;
 
@@ -10,7 +10,7 @@ pub(crate) struct RowBitset {
     words: Vec<u64>,
     /// A bit for each word of `words`: whether it is not zero.
     nonzero: Vec<u64>,
-    /// The rows of one word of `nonzero`, on their way out.
+    /// The rows of one word of `nonzero` that are about to be returned.
     rows: Vec<u32>,
 }
 
@@ -40,7 +40,7 @@ impl RowBitset {
         }
     }
 
-    /// Calls `take` with the rows in ascending order, some at a time and never none; the set is empty afterwards.
+    /// Calls `take` with the rows in ascending order, some at a time and at least one. The set is empty afterwards.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(&[u32])) {
         let Self { words, nonzero, rows } = self;
         let words = nonzero.iter_mut().zip(words.chunks_mut(WORD));

@@ -1,5 +1,5 @@
-//! The memory that searches work in. It is kept from one search to the next, so that a search allocates nothing once a few have run.
-//! But little is kept: what a search with very many hits needed is given back to the system when it ends.
+//! The memory that searches work in. It is kept from one search to the next, so that searches allocate nothing after the first few. Only
+//! little is kept: the memory of a search with very many hits is returned to the system when the search ends.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -47,8 +47,8 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Forgets the search. If there is more memory than [`KEPT_BYTES`], some of it is freed: of each buffer as much is left as searches
-    /// with fewer hits need, so that these do not have to grow it again.
+    /// Resets the search. If there is more memory than [`KEPT_BYTES`], some of it is freed: each buffer keeps as much as searches with
+    /// fewer hits need, so that these do not have to grow it again.
     fn reset(&mut self) {
         self.collector.clear();
         self.shared.clear();
@@ -124,7 +124,7 @@ fn most_kept() -> usize {
 /// A scratch that is in use. It goes back to its pool when it is dropped.
 #[derive(Debug)]
 pub(crate) struct ScratchGuard<'a> {
-    /// Always there until then.
+    /// `Some` until it is dropped.
     scratch: Option<Box<Scratch>>,
     pool: &'a ScratchPool,
 }

@@ -1,5 +1,5 @@
-//! A search under way in one segment: what it searches for, and the memory that it works in. The steps that a search consists of are
-//! functions of this state: `step.rs`, `buckets.rs`.
+//! A search in progress in one segment: its query and bounds, and the memory that it works in. The steps of a search (`step.rs`,
+//! `buckets.rs`) are functions of this state.
 
 use crate::error::{Error, Result};
 use crate::hamming::Near;
@@ -17,7 +17,7 @@ use crate::table::postings::Postings;
 /// The number of codes that are compared before the limit is read again. With each hit that is found, fewer codes can be hits.
 pub(crate) const CODES_PER_LIMIT: usize = if cfg!(test) { 16 } else { 512 };
 
-/// A search under way.
+/// A search in progress.
 pub(crate) struct SearchState<'a> {
     pub(crate) segment: &'a Segment,
     pub(crate) query: &'a [u8],

@@ -13,8 +13,8 @@ use crate::table::linear_hash;
 /// Whole codes whose groups in the code hash table are prefetched together before the first of them is looked up.
 const LOOKUPS_PER_BATCH: usize = 64;
 
-/// Collects all codes at one distance from the query, by looking up every code that there could be. Whether it came to its end before
-/// the search had to stop.
+/// Collects all codes at one distance from the query, by looking up every possible code. Returns whether it came to its end before the
+/// search had to stop.
 pub(crate) fn look_up(state: &mut SearchState, distance: u32) -> Result<bool> {
     debug_assert!(distance <= linear_hash::certain_lookups(state.segment.bits));
     let mut hashes = std::mem::take(&mut state.scratch.hashes);

@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::search::probing::odd_order;
 use crate::test_numbers::Numbers;
 
-/// Tables are probed to very different distances, in an order that has nothing to do with their costs.
+/// Tables are probed to very different distances, in an order that does not depend on their costs.
 #[test]
 fn any_order_of_tables_finds_the_same() {
     let numbers = &mut Numbers(11);

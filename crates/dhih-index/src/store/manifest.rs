@@ -22,7 +22,7 @@ const FORMAT: &str = "dhih-index";
 const VERSION: u32 = 3;
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
-/// No index is replaced more often; a greater number is damage, and adding to it could overflow.
+/// The greatest possible generation. No index is replaced that often, so a greater number is damage, and adding to it could overflow.
 const GREATEST_GENERATION: u64 = u64::MAX >> 1;
 
 /// The fields that every version of the manifest has. They are read before anything else, so that a newer version can be told from damage.
@@ -76,7 +76,7 @@ pub(crate) struct Entry {
     pub(crate) bytes: u64,
     /// The checksum of its header, in hexadecimal.
     pub(crate) xxh3: String,
-    /// What its codes are like; absent where there are none, and in version 1.
+    /// The statistics of its codes; absent if there are none, and in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) profile: Option<Profile>,
 }
@@ -211,8 +211,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The greatest generation that a directory shows, whatever state its manifest is in; 0 where there is none. An index that is built in
-    /// the place of another continues from it.
+    /// The greatest generation that a directory shows, whatever state its manifest is in; 0 if it shows none. An index that is built in the
+    /// same directory continues from it.
     pub(crate) fn last_generation(dir: &Path) -> u64 {
         let text = fs::read(dir.join(FILE)).unwrap_or_default();
         let value: Value = serde_json::from_slice(&text).unwrap_or_default();
@@ -294,8 +294,7 @@ mod tests {
         for (at, &byte) in text.iter().enumerate() {
             for bit in 0..8 {
                 poke(at, byte ^ (1 << bit));
-                // What still reads as a manifest either shows its bytes to be others, or names
-                // another data file.
+                // A changed file that can still be parsed is detected by its bytes, or names another data file.
                 let sound = Manifest::read(dir.path())
                     .and_then(|read| read.verify(dir.path()).map(|()| read))
                     .and_then(|read| read.segments(dir.path()).map(<[Entry]>::to_vec));
@@ -320,7 +319,7 @@ mod tests {
         let good = r#"{"format":"dhih-index","version":1,
             "segments":[{"file":"segment-0a.dhih","bytes":1,"xxh3":"0a"}]}"#;
         assert!(read(good).is_ok());
-        // A newer version is told as such, whatever else it has.
+        // A newer version is reported as such, whatever else the manifest contains.
         for newer in ["\"version\":4", "\"version\":12,\"shards\":[]"] {
             assert!(matches!(
                 read(&good.replace("\"version\":1", newer)),

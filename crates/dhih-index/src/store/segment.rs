@@ -1,6 +1,5 @@
-//! An open data file: its sections by what they mean, their lengths checked against each other
-//! once, their contents read in place. Nothing is copied. The layout: `format.rs`; the check of all
-//! contents: `verify.rs`.
+//! An open data file: its sections by meaning. Their lengths are checked against each other once, and their contents are read in place
+//! without copying. `format.rs` has the layout, and `verify.rs` checks all contents.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -33,7 +32,7 @@ pub(crate) struct Metadata {
     pub(crate) classes: Vec<String>,
     /// Number of columns of multi-hot labels; absent where labels are single or there are none.
     pub(crate) label_columns: Option<usize>,
-    /// What the vectors of the items look like; absent where there are none.
+    /// The form of the vectors of the items; absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) vectors: Option<VectorForm>,
 }
@@ -68,9 +67,9 @@ pub(crate) struct Segment {
     vectors: Option<Range<usize>>,
     tables: Vec<TablePlace>,
     whole: Option<(Range<usize>, Range<usize>)>,
-    /// What the codes are like; absent where it is not known.
+    /// The statistics of the codes; absent if unknown.
     pub(crate) profile: Option<Profile>,
-    /// The rows of each label, from the first search among some of them on; absent where there are too many labels.
+    /// The rows of each label, computed by the first search with a filter by labels; absent if there are too many labels.
     pub(crate) by_label: OnceLock<Option<BTreeMap<i64, RoaringBitmap>>>,
 }
 
@@ -159,7 +158,7 @@ impl Segment {
         let advice = memmap2::Advice::PopulateRead;
         #[cfg(all(unix, not(target_os = "linux")))]
         let advice = memmap2::Advice::WillNeed;
-        // An older kernel does not know the first; the pages come with the searches then.
+        // An older kernel does not know the first advice. With the second, searches load the pages.
         #[cfg(unix)]
         let _ = self.map.advise(advice).or_else(|_| self.map.advise(memmap2::Advice::WillNeed));
     }
@@ -176,7 +175,7 @@ impl Segment {
         &self.map
     }
 
-    /// The different codes, packed: in version 1 ascending as byte strings, later in the order of the first table.
+    /// The distinct codes, packed: in version 1 ascending as byte strings, later in the order of the first table.
     #[inline]
     pub(crate) fn codes(&self) -> &[u8] {
         &self.map[self.codes.clone()]
@@ -268,7 +267,7 @@ impl Segment {
         Some(CodeHashTable { tags: &self.map[tags.clone()], slots: self.words(slots) })
     }
 
-    /// What a search can count on.
+    /// The data for plans of searches.
     pub(crate) fn plan(&self) -> Plan<'_> {
         let width = bits::bytes_per_code(self.bits);
         Plan {

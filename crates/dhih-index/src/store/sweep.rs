@@ -1,4 +1,4 @@
-//! Removing what an index directory no longer needs: files that the manifest does not name, and what interrupted processes left.
+//! Removes files that an index directory no longer needs: files that the manifest does not name, and those that interrupted processes left.
 
 use std::fs;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::store::disk;
 use crate::store::manifest::{self, Manifest};
 
-/// Removes segments and logs that the manifest does not name, and temporary files whose processes have ended. What cannot be removed
-/// now does no harm and goes another time. What was cut off a log's end (`wal-*.torn`) stays.
+/// Removes segments and logs that the manifest does not name, and temporary files whose processes have ended. A file that cannot be removed
+/// now does no harm and is removed another time. Torn ends of logs (`wal-*.torn`) are kept.
 pub(crate) fn sweep(dir: &Path, manifest: &Manifest) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {

@@ -1,5 +1,5 @@
-//! The values at a given distance from the value of a substring: it is combined by `xor` with each mask of that many ones. What is
-//! in the buckets of these values: `mod.rs`.
+//! The values at a given distance from the value of a substring: each is the `xor` of the value with a mask of that many ones. `mod.rs` has
+//! the buckets of these values.
 
 /// All numbers below `2^bits` with `weight` ones, in ascending order (Gosper's method).
 #[derive(Debug, Clone)]

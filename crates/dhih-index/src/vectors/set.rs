@@ -1,5 +1,5 @@
-//! `VectorSet`: the vectors of the items of a set, in memory or in a file that is read some rows at a time. What is kept of a vector:
-//! `stored.rs`.
+//! `VectorSet`: the vectors of the items of a set, in memory or in a file that is read some rows at a time. `stored.rs` defines the stored
+//! form of a vector.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -101,12 +101,12 @@ impl VectorSet {
         self.form.dims()
     }
 
-    /// How numbers are kept.
+    /// The type of the stored numbers.
     pub fn number_type(&self) -> VectorType {
         self.form.number
     }
 
-    /// The numbers of a vector, as they are kept.
+    /// The numbers of a vector, as they are stored.
     ///
     /// # Errors
     /// A vector of a file that holds NaN or an infinity.
@@ -119,7 +119,7 @@ impl VectorSet {
         Ok(numbers)
     }
 
-    /// The numbers of all vectors, as they are kept.
+    /// The numbers of all vectors, as they are stored.
     ///
     /// # Shapes
     /// Returns `[len, dims]`, row-major.
@@ -132,10 +132,10 @@ impl VectorSet {
         Ok(numbers)
     }
 
-    /// A copy in memory, with numbers kept in another way.
+    /// A copy in memory whose numbers have another type.
     ///
     /// # Errors
-    /// [`VectorError::Unusable`] for one that cannot be kept so; as for [`get`](Self::get).
+    /// [`VectorError::Unusable`] for a vector that this type cannot store; as for [`get`](Self::get).
     pub fn to_type(&self, number: VectorType) -> Result<Self> {
         let form = VectorForm { number, ..self.form };
         let mut bytes = Vec::with_capacity(self.len() * form.bytes());
@@ -178,7 +178,7 @@ impl VectorSet {
         Self { form, rows }
     }
 
-    /// What reads the vectors in a form in which they are to be stored.
+    /// A reader of the vectors in the given stored form.
     pub(crate) fn reader(&self, form: VectorForm) -> StoredReader<'_> {
         debug_assert_eq!(form.dims, self.form.dims);
         StoredReader { set: self, form, numbers: Vec::new() }

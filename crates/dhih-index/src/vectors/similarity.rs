@@ -1,4 +1,4 @@
-//! How similar a query is to stored vectors. The sums of products: `kernel/`.
+//! The similarity of a query to stored vectors. `kernel/` computes the sums of products.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::error::{Error, Result, VectorError};
 use crate::vectors::kernel;
 use crate::vectors::stored::{Stored, VectorForm, VectorType};
 
-/// What makes a vector similar to a query.
+/// The measure of similarity.
 ///
 /// For vectors that are kept as [`Int8`](VectorType::Int8), the query is rounded to 8 bits as they are. The inner product then differs from
 /// that of the vectors as they were given by at most `s * |y|_1 / 2 + t * |x|_1 / 2 + d * s * t / 4`, where `x` and `y` have `d` numbers,

@@ -1,4 +1,4 @@
-//! A stored vector: what an index keeps of the numbers of a vector, and its bytes. Many of them: `set.rs`.
+//! A stored vector: its form, and its bytes. `set.rs` has sets of vectors.
 //!
 //! | type | bytes of a vector of `d` numbers, all little-endian |
 //! |---|---|
@@ -21,7 +21,7 @@ const MAX_LENGTH: f64 = 1e18;
 /// The greatest magnitude of an `int8` number. -128 is left out, so that the range is symmetric.
 const MAX_INT8: f32 = 127.0;
 
-/// How an index keeps the numbers of vectors.
+/// The type of the stored numbers of vectors.
 ///
 /// ```
 /// use dhih_index::VectorType;
@@ -64,7 +64,7 @@ impl FromStr for VectorType {
     }
 }
 
-/// What the stored vectors of an index look like.
+/// The form of the stored vectors of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VectorForm {
@@ -236,7 +236,7 @@ mod tests {
                 let length = read.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
                 let stored = f64::from(form.parts(&bytes).length);
                 prop_assert!((stored - length).abs() <= 1e-6 * length);
-                // What is kept of what was kept is the same, but for the last bit of an int8 scale.
+                // Storing stored numbers again gives the same numbers, except for the last bit of an int8 scale.
                 let mut again = Vec::new();
                 form.encode(&read, &mut again).unwrap();
                 let after_scale = bytes.len() - form.parts(&bytes).numbers.len();

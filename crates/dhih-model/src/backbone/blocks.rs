@@ -1,6 +1,7 @@
 //! The layers of a backbone under construction, and where each block begins. Training can be limited to the last blocks, see
 //! [`Network::train_last`](crate::Network::train_last).
 
+use super::transformer::choose_first_token;
 use crate::layer::{Layer, Sequential};
 
 /// Layers in their order, some of which begin a block. The layers before the first block are the stem. Layers behind the last block, such as a
@@ -29,6 +30,11 @@ impl Blocks {
 
     pub(super) fn extend(&mut self, layers: impl IntoIterator<Item = Layer>) {
         self.layers.extend(layers);
+    }
+
+    /// The choice of the first token, as early as possible in the last block.
+    pub(super) fn choose_first_token(&mut self) {
+        choose_first_token(&mut self.layers);
     }
 
     /// The layers so far.

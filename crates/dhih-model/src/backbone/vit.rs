@@ -10,7 +10,7 @@ use super::scheme::{layer_norm, token_linear};
 use super::transformer::{Block, BlockNames, CLIP_BLOCK, SIGLIP_BLOCK};
 use crate::image::{Fit, InputShape};
 use crate::layer::{Layer, Sequential};
-use crate::ops::{Activation, Attention, Conv2d, Conv2dConfig, FirstToken, Probe, Tokens, Unary};
+use crate::ops::{Activation, Attention, Conv2d, Conv2dConfig, Probe, Tokens, Unary};
 use crate::preprocess::Normalization;
 use crate::text::TextConfig;
 
@@ -227,13 +227,17 @@ impl Vit {
         }
         let last = layer_norm(channels, names.block.eps, vb.pp(names.last_norm))?;
         match names.end {
-            End::Class => layers.extend([FIRST, last]),
+            End::Class => {
+                layers.choose_first_token();
+                layers.push(last);
+            }
             End::Projection(features) => {
                 let shape = (features, channels);
                 let weight = all.get_with_hints(shape, "visual_projection.weight", DRAWN)?;
                 let (config, activation) = (Conv2dConfig::default(), Activation::Identity);
                 let projection = Conv2d { weight, bias: None, config, activation };
-                layers.extend([FIRST, last, Layer::Conv(projection)]);
+                layers.choose_first_token();
+                layers.extend([last, Layer::Conv(projection)]);
             }
             End::Probe => {
                 layers.push(last);
@@ -268,7 +272,5 @@ impl Vit {
         ])
     }
 }
-
-const FIRST: Layer = Layer::Unary(Unary::FirstToken(FirstToken));
 
 const ZERO: Init = Init::Const(0.0);

@@ -204,12 +204,19 @@ impl Inference {
         }
     }
 
-    fn in_batches<'a>(&self, batches: impl Iterator<Item = Images<'a>>, outputs: &mut [f32]) {
+    fn in_batches<'a>(
+        &self,
+        batches: impl Iterator<Item = Images<'a>> + Send,
+        outputs: &mut [f32],
+    ) {
         let take = || self.between.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut between = take().unwrap_or_default();
         let outputs = outputs.chunks_mut(self.input.inference_batch() * self.outputs);
-        batches.zip(outputs).for_each(|(images, outputs)| {
-            self.one_batch(images, outputs, &mut between);
+        // On one of the pool's threads: from outside, each parallel loop would have to wake it up.
+        rayon::scope(|_| {
+            batches.zip(outputs).for_each(|(images, outputs)| {
+                self.one_batch(images, outputs, &mut between);
+            });
         });
         self.between.lock().unwrap_or_else(PoisonError::into_inner).push(between);
     }

@@ -8,6 +8,9 @@ use super::step::{Op, Threads};
 use crate::ops::Buffer;
 use crate::preprocess::NormalizationTable;
 
+/// Pixels that are normalised by one task.
+const PIXELS: usize = 1 << 12;
+
 /// Where a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -123,9 +126,10 @@ impl Stage {
                 match threads {
                     Threads::One => table.apply(&pixels[start..][..len], input),
                     Threads::All => {
-                        let images = input.par_chunks_mut(self.sizes.0);
-                        let images = images.zip(pixels[start..][..len].par_chunks(self.sizes.0));
-                        images.for_each(|(to, from)| table.apply(from, to));
+                        let part = PIXELS * table.channels();
+                        let parts = input.par_chunks_mut(part);
+                        let parts = parts.zip(pixels[start..][..len].par_chunks(part));
+                        parts.for_each(|(to, from)| table.apply(from, to));
                     }
                 }
                 input

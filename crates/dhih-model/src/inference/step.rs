@@ -87,19 +87,25 @@ impl Op {
                 rows.enumerate().for_each(|(row, y)| windows.row(x, row, y));
             }),
             Self::AvgPool(grid, sizes) => each(&|x, y| grid.image(*sizes, x, y)),
-            Self::Norm { scale, shift, activation } => each(&|x, y| {
-                scale_and_shift(x, scale, shift, y);
-                activation.apply_in_place(y);
-            }),
-            Self::Activation(activation) => each(&|x, y| {
+            Self::Norm { scale, shift, activation } => {
+                let operands = Operands::alike(x, x, y, scale.len());
+                operands.run(threads, |x, _, y| {
+                    scale_and_shift(x, scale, shift, y);
+                    activation.apply_in_place(y);
+                });
+            }
+            Self::Activation(activation) => Operands::alike(x, x, y, 1).run(threads, |x, _, y| {
                 y.copy_from_slice(x);
                 activation.apply_in_place(y);
             }),
-            Self::Add(activation) => with_other((x, other), n, y, threads, |x, other, y| {
-                sum(x, other, y);
-                activation.apply_in_place(y);
-            }),
-            Self::Gate => with_other((x, other), n, y, threads, times),
+            Self::Add(activation) => {
+                let operands = Operands::alike(x, other.unwrap_or(x), y, 1);
+                operands.run(threads, |x, other, y| {
+                    sum(x, other, y);
+                    activation.apply_in_place(y);
+                });
+            }
+            Self::Gate => Operands::of_images((x, other.unwrap_or(x)), n, y).run(threads, times),
             Self::Unary(operator) => operator.run(x, n, y, threads == Threads::All),
             Self::Flatten(channels) => each(&|x, y| {
                 let pixels = x.len() / channels;
@@ -117,24 +123,42 @@ impl Op {
     }
 }
 
-/// Calls `f` with each image's two operands and its output; the second operand is the first where there is none.
-fn with_other(
-    (x, other): (&[f32], Option<&[f32]>),
-    n: usize,
-    y: &mut [f32],
-    threads: Threads,
-    f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
-) {
-    let other = other.unwrap_or(x);
-    let [image, of_other, output] = [x.len(), other.len(), y.len()].map(|len| len / n.max(1));
-    match threads {
-        Threads::All => y
-            .par_chunks_mut(output)
-            .zip(x.par_chunks(image).zip(other.par_chunks(of_other)))
-            .for_each(|(y, (x, other))| f(x, other, y)),
-        Threads::One => y
-            .chunks_mut(output)
-            .zip(x.chunks(image).zip(other.chunks(of_other)))
-            .for_each(|(y, (x, other))| f(x, other, y)),
+/// Two operands and an output, each cut into as many parts.
+struct Operands<'a> {
+    x: &'a [f32],
+    other: &'a [f32],
+    y: &'a mut [f32],
+    /// Values of a part of each.
+    parts: [usize; 3],
+}
+
+impl<'a> Operands<'a> {
+    /// All three are pixels of so many channels, which are computed one by one.
+    fn alike(x: &'a [f32], other: &'a [f32], y: &'a mut [f32], channels: usize) -> Self {
+        /// Values that are worth a task.
+        const VALUES: usize = 1 << 14;
+        let part = (VALUES / channels.max(1)).max(1) * channels.max(1);
+        Self { x, other, y, parts: [part; 3] }
+    }
+
+    /// Values of `n` images, as many of each in each of the three.
+    fn of_images((x, other): (&'a [f32], &'a [f32]), n: usize, y: &'a mut [f32]) -> Self {
+        let parts = [x.len(), other.len(), y.len()].map(|len| (len / n.max(1)).max(1));
+        Self { x, other, y, parts }
+    }
+
+    /// Calls `f` with each part.
+    fn run(self, threads: Threads, f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) {
+        let Self { x, other, y, parts: [of_x, of_other, of_y] } = self;
+        match threads {
+            Threads::All => y
+                .par_chunks_mut(of_y)
+                .zip(x.par_chunks(of_x).zip(other.par_chunks(of_other)))
+                .for_each(|(y, (x, other))| f(x, other, y)),
+            Threads::One => y
+                .chunks_mut(of_y)
+                .zip(x.chunks(of_x).zip(other.chunks(of_other)))
+                .for_each(|(y, (x, other))| f(x, other, y)),
+        }
     }
 }

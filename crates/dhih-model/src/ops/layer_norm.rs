@@ -106,11 +106,25 @@ fn sum(values: impl Iterator<Item = f32>) -> f32 {
     sums.iter().sum()
 }
 
+/// The sum of `f` of each value of `x`, in the order of [`sum`].
+#[inline(always)]
+fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0f32; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for values in whole {
+        for i in 0..LANES {
+            sums[i] += f(values[i]);
+        }
+    }
+    rest.iter().zip(&mut sums).for_each(|(x, sum)| *sum += f(*x));
+    sums.iter().sum()
+}
+
 /// The mean of a vector, and 1 / its standard deviation.
 #[inline(always)]
 fn statistics(x: &[f32], eps: f32) -> (f32, f32) {
-    let mean = sum(x.iter().copied()) / x.len() as f32;
-    let var = sum(x.iter().map(|x| (x - mean) * (x - mean))) / x.len() as f32;
+    let mean = sum_of(x, |x| x) / x.len() as f32;
+    let var = sum_of(x, |x| (x - mean) * (x - mean)) / x.len() as f32;
     (mean, 1.0 / (var + eps).sqrt())
 }
 

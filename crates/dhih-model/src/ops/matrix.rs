@@ -6,6 +6,7 @@ use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
 
 use super::Tasks;
+use super::shared::Shared;
 
 /// The most rows and columns of a piece that one task computes.
 const PIECE: (usize, usize) = (128, 512);
@@ -38,18 +39,6 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The memory of a product, written in pieces by several tasks. No two of them write to the same place.
-struct Target(*mut f32);
-
-// SAFETY: `product` gives each task its own piece.
-unsafe impl Sync for Target {}
-
-impl Target {
-    fn at(&self, offset: usize) -> *mut f32 {
-        self.0.wrapping_add(offset)
-    }
-}
-
 /// The size of a product.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
@@ -68,7 +57,7 @@ pub(crate) fn product(size: Size, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     }
     assert!(a.covers(rows, inner) && b.covers(inner, columns), "matrices too short");
     let across = columns.div_ceil(PIECE.1);
-    let target = Target(to.as_mut_ptr());
+    let target = Shared::new(&mut to);
     (0..rows.div_ceil(PIECE.0) * across).into_par_iter().run(|piece| {
         let (row, column) = (piece / across * PIECE.0, piece % across * PIECE.1);
         let size =
@@ -76,7 +65,8 @@ pub(crate) fn product(size: Size, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
         let (a, b) = (a.from(row * a.strides.0), b.from(column * b.strides.1));
         // SAFETY: the piece lies within `to` and belongs to this task alone. The assertions above show that `a` and `b` are large enough.
         unsafe {
-            multiply_into(size, 1.0, a, b, target.at(row * columns + column), columns, false);
+            let to = target.from(row * columns + column).as_mut_ptr();
+            multiply_into(size, 1.0, a, b, to, columns, false);
         }
     });
     to

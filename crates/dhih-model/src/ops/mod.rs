@@ -33,6 +33,7 @@ mod operator;
 pub mod portable;
 mod scratch;
 mod sgd;
+mod shared;
 mod simd;
 mod tasks;
 mod weighted;

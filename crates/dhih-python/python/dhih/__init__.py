@@ -28,7 +28,7 @@ from ._dhih import (
     read_codes,
     set_num_threads,
 )
-from .client import Added, Client, Found, Hit, Item, Refused, ServiceError
+from .client import Added, Client, Coded, Found, Hit, Item, Refused, ServiceError
 from .matching import HashDistance, HashIndex, HashMatch
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Client",
     "CodeSet",
     "Codec",
+    "Coded",
     "DhihError",
     "Encoder",
     "Found",

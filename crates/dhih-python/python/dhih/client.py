@@ -68,6 +68,15 @@ class Found(NamedTuple):
     """Of such a search: everything within so many bits was seen."""
 
 
+class Coded(NamedTuple):
+    """What the service makes of a picture, a text or a vector."""
+
+    code: str
+    """The code in hexadecimal."""
+    values: list[float] | None
+    """The real values whose signs are the bits, where they were asked for."""
+
+
 class Item(NamedTuple):
     """An item."""
 
@@ -180,12 +189,26 @@ class Client:
         by = {name: value for name, value in named.items() if value is not None}
         if (len(by) + (image is not None)) != 1:
             raise ValueError("give one of code, id, vector, text and image")
-        if image is None:
-            kind, body = _JSON, json.dumps(by).encode()
-        else:
-            kind, body = _form(image if isinstance(image, bytes) else Path(image).read_bytes())
+        kind, body = (_JSON, json.dumps(by).encode()) if image is None else _picture(image)
         found = self._read("POST", "/v1/search", query, kind, body)
         return Found([_hit(hit) for hit in found["hits"]], found["code"], found.get("exact"), found.get("certain_within"))
+
+    def encode(
+        self,
+        *,
+        vector: Sequence[float] | None = None,
+        text: str | None = None,
+        image: bytes | str | Path | None = None,
+        values: bool = False,
+    ) -> Coded:
+        """The code of one vector, text or picture (its bytes, or the path of a file), and its real values if `values` asks for them."""
+        named: dict[str, Any] = {"text": text, "vector": None if vector is None else list(vector)}
+        by = {name: value for name, value in named.items() if value is not None}
+        if (len(by) + (image is not None)) != 1:
+            raise ValueError("give one of vector, text and image")
+        kind, body = (_JSON, json.dumps(by).encode()) if image is None else _picture(image)
+        made = self._read("POST", "/v1/encode", [("values", "true" if values else None)], kind, body)
+        return Coded(made["code"], made.get("values"))
 
     def add(
         self,
@@ -448,6 +471,10 @@ def _hit(hit: Mapping[str, Any]) -> Hit:
 
 def _item(item: Mapping[str, Any]) -> Item:
     return Item(*(item.get(field) for field in Item._fields))  # type: ignore[arg-type]
+
+
+def _picture(image: bytes | str | Path) -> tuple[str, bytes]:
+    return _form(image if isinstance(image, bytes) else Path(image).read_bytes())
 
 
 def _form(image: bytes, name: str = "", fields: Iterable[tuple[str, str]] = ()) -> tuple[str, bytes]:

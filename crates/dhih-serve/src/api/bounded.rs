@@ -1,11 +1,11 @@
-//! Lists that are bounded while they are read: what is beyond the bound is skipped, not kept.
+//! Lists whose length is bounded while they are parsed: elements beyond the bound are skipped, so that a long list takes no memory.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-/// A list, of which `MOST` elements are kept, and one more, so that it is seen to be too long.
+/// Reads a list and keeps up to `MOST + 1` elements. The additional element shows the caller that the list is too long.
 pub(super) fn list<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -28,7 +28,7 @@ where
     deserializer.deserialize_seq(List::<T, MOST>(PhantomData))
 }
 
-/// The elements of a list, as [`list`] keeps them.
+/// Reads the elements of a list and keeps as many as [`list`].
 pub(super) fn sequence<'de, A, T, const MOST: usize>(mut list: A) -> Result<Vec<T>, A::Error>
 where
     A: SeqAccess<'de>,

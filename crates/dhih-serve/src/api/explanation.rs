@@ -1,4 +1,4 @@
-//! How a search was made, on the wire.
+//! The explanation of a search on the wire.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,13 +12,13 @@ pub struct Explanation {
     pub lookups: u64,
     /// Buckets that were looked up in the tables of substrings.
     pub probes: u64,
-    /// Those of these buckets that were not empty.
+    /// Those of the probed buckets that were not empty.
     pub buckets: u64,
     /// Codes that were compared with the query because they were in such a bucket.
     pub candidates: u64,
     /// Codes that were scanned.
     pub scanned: u64,
-    /// The decisions, in order; none where there was nothing to choose, as in a memtable or in a segment without tables.
+    /// The decisions, in order; empty where there was nothing to choose, as in a memtable or in a segment without tables.
     pub steps: Vec<Step>,
 }
 
@@ -42,7 +42,7 @@ pub struct Step {
     pub expected: u32,
     /// What it would cost to end the search by each action. Only the ratios matter.
     pub costs: Costs,
-    /// What was done next.
+    /// The action that was taken.
     pub action: Action,
 }
 
@@ -57,7 +57,7 @@ pub struct Costs {
     pub scan: f64,
 }
 
-/// What a search does next.
+/// An action of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {

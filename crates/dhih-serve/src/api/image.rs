@@ -6,7 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use utoipa::ToSchema;
 
-/// The bytes of a picture, in base64. They are decoded where they lie in the body, so that there is one copy of them beside it.
+/// The bytes of a picture, in base64. They are decoded directly from the text in the body, so that memory holds the body and one decoded
+/// copy.
 #[derive(Clone, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, format = Byte)]
 pub struct Base64Image(pub Vec<u8>);
@@ -51,7 +52,7 @@ mod tests {
     fn an_image_is_text_in_base64() {
         let read = |json: &str| serde_json::from_str::<Base64Image>(json).map(|image| image.0);
         assert_eq!(read("\"iVBORw==\"").unwrap(), b"\x89PNG");
-        // PHP escapes the stroke.
+        // PHP escapes slashes.
         assert_eq!(read(r#""\/\/8=""#).unwrap(), [0xff, 0xff]);
         for (json, part) in [
             ("\"iVBO Rw==\"", "no base64"),

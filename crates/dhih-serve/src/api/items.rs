@@ -1,4 +1,4 @@
-//! Items on the wire: looked at, added, and compared with each other.
+//! Items on the wire: requests and answers of the routes that list, add, delete, export and compare items.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Base64Image, ErrorBody, Hit, Label, Vector, bounded};
 
-/// Items that one request may bring to `POST /v1/items/batch`.
+/// Most items of one request to `POST /v1/items/batch`.
 pub const MAX_ITEMS: usize = 1000;
-/// Labels of one item that are read; one more is kept, so that they are seen to be too many.
+/// Most labels of an item. When labels are parsed, one more is kept, by which the item is refused.
 const MAX_LABELS: usize = 4096;
 
 /// The classes of a new item, each as the text of its name or number.
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Labels {
 pub struct Item {
     /// The item's id.
     pub id: u64,
-    /// The user's own id of it, if it has one.
+    /// The external id that the user gave it, if any.
     pub external_id: Option<String>,
     /// Its label, if it has one.
     pub label: Option<Label>,
@@ -82,16 +82,16 @@ pub struct Item {
     pub code: String,
     /// Where its thumbnail is.
     pub image_url: String,
-    /// Where its original is, for a service that was started with --link-template.
+    /// The address of its original, if the service has a --link-template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// Where it came from, if it was added or imported: a file's name or path.
+    /// The file name or path that it was added or imported from, if any.
     pub source: Option<String>,
-    /// What users keep with it; empty where that is nothing.
+    /// The metadata of the item; empty where it has none.
     pub metadata: Map<String, Value>,
 }
 
-/// Form of `POST /v1/items`, for the description of the API.
+/// Form of `POST /v1/items`. It exists only for the OpenAPI description.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a form")]
 pub struct ItemForm {
@@ -100,11 +100,11 @@ pub struct ItemForm {
     image: Vec<u8>,
     /// A class, by name or number; several where items have several labels.
     label: Option<String>,
-    /// An id of the client's choice; absent, the next that was never used.
+    /// An id chosen by the client; if absent, the next id that no item has or ever had.
     id: Option<u64>,
-    /// An id of the user's own, which no two items share: a text of at most 256 bytes.
+    /// An external id, which no two items share: a text of at most 256 bytes.
     external_id: Option<String>,
-    /// A JSON object that is kept with the item.
+    /// A JSON object that is stored with the item.
     #[schema(value_type = Option<String>)]
     metadata: Option<String>,
 }
@@ -115,18 +115,18 @@ pub struct ItemForm {
 pub struct ItemBody {
     /// A code in hexadecimal, byte by byte, bit `k` being bit `k % 8` of byte `k / 8`.
     pub code: Option<String>,
-    /// A vector, of which the codec of the service makes a code. The index keeps it if it keeps vectors.
+    /// A vector, which the codec of the service encodes. The index stores it if it stores vectors.
     pub vector: Option<Vector>,
     /// An image in base64: a JPEG, PNG, WebP, GIF, BMP or TIFF. Not in a batch.
     pub image: Option<Base64Image>,
     /// A class, by name or number; a list of them where items have several labels.
     #[serde(default)]
     pub label: Labels,
-    /// An id of the client's choice; absent, the next that was never used.
+    /// An id chosen by the client; if absent, the next id that no item has or ever had.
     pub id: Option<u64>,
-    /// An id of the user's own, which no two items share: a text of at most 256 bytes.
+    /// An external id, which no two items share: a text of at most 256 bytes.
     pub external_id: Option<String>,
-    /// A JSON object of at most 16 KiB that is kept with the item. Filters go by its declared fields.
+    /// A JSON object of at most 16 KiB that is stored with the item. Filters use its declared fields.
     #[serde(default)]
     #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>)]
     pub metadata: Value,
@@ -136,7 +136,7 @@ pub struct ItemBody {
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemsBody {
-    /// Up to [`MAX_ITEMS`] items. One more is kept of a longer list, so that it is seen to be too long, and no further ones.
+    /// Up to [`MAX_ITEMS`] items. Of a longer list, one more item is kept, by which it is refused.
     #[schema(min_items = 1, max_items = 1000)]
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_ITEMS>")]
     pub items: Vec<ItemBody>,
@@ -154,7 +154,7 @@ pub struct ItemsMade {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AddParams {
-    /// Lets an item take the place of the one that has its `id` or `external_id`; otherwise that is refused.
+    /// Lets an item replace the one with the same `id` or `external_id`. Otherwise such an item is refused.
     #[serde(default)]
     pub upsert: bool,
 }
@@ -164,11 +164,11 @@ pub struct AddParams {
 pub struct LinesMade {
     /// Items that were added.
     pub added: usize,
-    /// Items that took the place of others.
+    /// Items that replaced others.
     pub replaced: usize,
     /// The id of each line's item, in order; null where the line was refused or is empty.
     pub ids: Vec<Option<u64>>,
-    /// The lines that were refused, as far as [`MAX_FAILURES`].
+    /// The lines that were refused, at most [`MAX_FAILURES`].
     pub failed: Vec<LineRefused>,
     /// How many lines were refused.
     pub failures: usize,
@@ -177,30 +177,30 @@ pub struct LinesMade {
 /// A line that was refused.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct LineRefused {
-    /// Its number; the first line is 1.
+    /// The number of the line; the first line is 1.
     pub line: usize,
-    /// Why.
+    /// Why it was refused.
     pub error: ErrorBody,
 }
 
-/// Refused lines that an answer lists.
+/// Most refused lines that an answer lists.
 pub const MAX_FAILURES: usize = 1000;
 
 /// Query string of `GET /v1/items`, `GET /v1/items/count` and `DELETE /v1/items`, of which the latter two take `label` and `filter` alone.
 #[derive(Debug, Clone, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
-    /// Begins after this id: `next` of the page before.
+    /// Lists only items with greater ids: the value of `next` of the page before.
     pub after: Option<u64>,
     /// How many items at most; 100 when absent.
     #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
-    /// Only the item of this external id.
+    /// Only the item with this external id.
     pub external_id: Option<String>,
-    /// Only items of this class, by name or number; repeatable: of any of these.
+    /// Only items of this class, by name or number. Can be repeated: items of any of the classes.
     #[param(required = false)]
     pub label: Vec<String>,
-    /// Only items whose metadata this lets through, as in a search.
+    /// Only items whose metadata passes this filter, as in a search.
     pub filter: Option<String>,
 }
 
@@ -208,10 +208,10 @@ pub struct ListParams {
 #[derive(Debug, Clone, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ChoiceParams {
-    /// Only items of this class, by name or number; repeatable: of any of these.
+    /// Only items of this class, by name or number. Can be repeated: items of any of the classes.
     #[param(required = false)]
     pub label: Vec<String>,
-    /// Only items whose metadata this lets through, as in a search.
+    /// Only items whose metadata passes this filter, as in a search.
     pub filter: Option<String>,
 }
 
@@ -219,24 +219,24 @@ pub struct ChoiceParams {
 #[derive(Debug, Clone, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ExportParams {
-    /// Only items of this class, by name or number; repeatable: of any of these.
+    /// Only items of this class, by name or number. Can be repeated: items of any of the classes.
     #[param(required = false)]
     pub label: Vec<String>,
-    /// Only items whose metadata this lets through, as in a search.
+    /// Only items whose metadata passes this filter, as in a search.
     pub filter: Option<String>,
-    /// What the file is; `parquet` when absent.
+    /// The format of the file; `parquet` when absent.
     #[param(inline, required = false)]
     pub format: ExportFormat,
 }
 
-/// What a file of items is.
+/// The format of an exported file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum ExportFormat {
     /// A Parquet codes file.
     #[default]
     Parquet,
-    /// A line of JSON for each item.
+    /// Newline-delimited JSON, one line for each item.
     Ndjson,
 }
 
@@ -245,7 +245,7 @@ pub enum ExportFormat {
 pub struct ExportLine {
     /// The item's id.
     pub id: u64,
-    /// The user's own id of it.
+    /// The external id that the user gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// Its code in hexadecimal.
@@ -266,7 +266,7 @@ impl From<Item> for ExportLine {
     }
 }
 
-/// Items of a page of `GET /v1/items` when `limit` is not given.
+/// Items of a page of `GET /v1/items` when `limit` is absent.
 pub const DEFAULT_LIMIT: usize = 100;
 
 /// Answer of `GET /v1/items`.
@@ -274,21 +274,21 @@ pub const DEFAULT_LIMIT: usize = 100;
 pub struct ItemList {
     /// The items, by ascending id.
     pub items: Vec<Item>,
-    /// What `after` begins the next page with; null where this is the last.
+    /// The value of `after` for the next page; null where this page is the last.
     pub next: Option<u64>,
 }
 
 /// Answer of `GET /v1/items/count`.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Count {
-    /// How many items there are.
+    /// The number of items.
     pub count: usize,
 }
 
 /// Answer of `DELETE /v1/items`.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Deleted {
-    /// How many items were deleted.
+    /// The number of deleted items.
     pub deleted: usize,
 }
 
@@ -302,10 +302,10 @@ pub struct PairsParams {
     /// How many at most; 1000 when absent.
     #[param(minimum = 1, maximum = 1000)]
     pub k: Option<usize>,
-    /// Only items of this class, by name or number; repeatable: of any of these.
+    /// Only items of this class, by name or number. Can be repeated: items of any of the classes.
     #[param(required = false)]
     pub label: Vec<String>,
-    /// Only items whose metadata this lets through, as in a search.
+    /// Only items whose metadata passes this filter, as in a search.
     pub filter: Option<String>,
     /// Adds each hit's code to the answer.
     pub codes: Option<bool>,
@@ -313,18 +313,18 @@ pub struct PairsParams {
     pub metadata: Option<bool>,
 }
 
-/// Answer of `GET /v1/items/{id}/pairs`: the items near an item, without itself.
+/// Answer of `GET /v1/items/{id}/pairs`: the items near an item, without the item itself.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Pairs {
     /// The item's id.
     pub id: u64,
     /// Its code in hexadecimal.
     pub code: String,
-    /// Largest Hamming distance that was asked for.
+    /// Largest Hamming distance of the request.
     pub radius: u32,
     /// Items within the radius, ordered by distance, then id.
     pub hits: Vec<Hit>,
-    /// Whether these are all. If not, there are more than `k`.
+    /// Whether these are all items within the radius. If not, there are more than `k`.
     pub complete: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Metadata on the wire: the fields that filters may name, and what is kept with an item.
+//! Metadata on the wire: the declared fields, which filters can use, and the metadata of an item.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 
 pub use crate::items::metadata::FieldType;
 
-/// Values of a field that `GET /v1/fields` lists.
+/// Most values of a field that `GET /v1/fields` lists.
 pub const MAX_VALUES: usize = 50;
 
 /// JSON body of `PUT /v1/fields`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldsBody {
-    /// The fields of the metadata that filters may name, each with its type: at most 64. They take the place of those before.
+    /// The fields of the metadata that filters can use, each with its type: at most 64. They replace the fields that were declared before.
     #[schema(example = json!({"camera": "keyword", "taken": "number", "public": "bool"}))]
     pub fields: BTreeMap<String, FieldType>,
 }
@@ -30,12 +30,12 @@ pub struct FieldsAnswer {
 /// A declared field.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Field {
-    /// What its values are.
+    /// The type of its values.
     #[serde(rename = "type")]
     pub of: FieldType,
-    /// Items that have a value.
+    /// Items with a value of this field.
     pub items: u64,
-    /// Different values.
+    /// Distinct values.
     pub distinct: usize,
     /// The most frequent values, at most [`MAX_VALUES`].
     pub values: Vec<ValueCount>,
@@ -44,9 +44,9 @@ pub struct Field {
 /// A value of a field.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ValueCount {
-    /// The value: a text, a number or a truth value.
+    /// The value: a text, a number or a boolean.
     pub value: Value,
-    /// Items that have it.
+    /// Items with this value.
     pub items: u64,
 }
 

@@ -1,28 +1,28 @@
-//! What followers are told, and what is told of them.
+//! The JSON types of replication: its status in `Info`, the list of a snapshot, and the answer to a promotion.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// The part of `Info` about followers: of a primary, or of a follower.
+/// The replication status of a collection that is a primary or a follower.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Replication {
     /// `primary` or `follower`.
     pub role: &'static str,
-    /// The number of the last change that is served here.
+    /// The number of the last change that searches see.
     pub position: u64,
-    /// The address of the primary that is followed.
+    /// The address of the primary; only of a follower.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary: Option<String>,
-    /// The number of the primary's last change, as far as the follower knows.
+    /// The number of the primary's last change, as far as the follower knows; only of a follower.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary_position: Option<u64>,
-    /// Seconds since the follower last knew that it had every change of the primary.
+    /// Seconds since the follower last knew that it had every change of the primary; only of a follower.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_seconds: Option<f64>,
-    /// Whether the follower is told of changes at the moment.
+    /// Whether the follower is receiving changes now; only of a follower.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected: Option<bool>,
-    /// A word for why it is not, such as `unreachable` or `no_journal`; the log has the cause.
+    /// A code for why the follower is not receiving changes, such as `unreachable` or `no_journal`. The log has the cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
 }
@@ -39,28 +39,28 @@ pub struct ChangesParams {
 /// A snapshot for a follower.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FollowSnapshot {
-    /// What its files are asked by.
+    /// The id of the snapshot, which is part of the URLs of its files.
     pub id: String,
-    /// Its position, from which a follower goes on.
+    /// The position of the snapshot, after which the follower requests changes.
     pub position: String,
-    /// Its files.
+    /// The files of the snapshot.
     pub files: Vec<FollowFile>,
 }
 
 /// A file of a [`FollowSnapshot`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FollowFile {
-    /// Its name.
+    /// The name of the file.
     pub name: String,
-    /// Its length.
+    /// The length of the file in bytes.
     pub bytes: u64,
-    /// SHA-256 of its content, in hexadecimal.
+    /// SHA-256 of the file's content, in hexadecimal.
     pub sha256: String,
 }
 
-/// Answer of `POST /v1/admin/promote`.
+/// The answer of `POST /v1/admin/promote`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Promoted {
-    /// Whether it followed a primary until now.
+    /// Whether the collection followed a primary until now.
     pub promoted: bool,
 }

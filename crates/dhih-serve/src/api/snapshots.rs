@@ -8,27 +8,27 @@ use utoipa::{IntoParams, ToSchema};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SnapshotParams {
-    /// Its name: up to 64 letters, digits, `.`, `-` and `_`; absent, one of the time.
+    /// The name of the snapshot: up to 64 letters, digits, `.`, `-` and `_`. If absent, the name is made from the time.
     pub name: Option<String>,
 }
 
-/// A snapshot: a directory below that of `--snapshot-dir`.
+/// A snapshot: a directory in that of `--snapshot-dir`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Snapshot {
-    /// Its name, which is that of the directory.
+    /// The name of the snapshot and of its directory.
     pub name: String,
-    /// Whether it is whole. Otherwise it is under way, or was interrupted.
+    /// Whether it is complete. If not, it is in progress or was interrupted.
     pub done: bool,
     /// Bytes of its files.
     pub bytes: u64,
-    /// When it was made, in seconds since 1970-01-01T00:00:00Z; 0 where it was just begun.
+    /// When it was made, in seconds since 1970-01-01T00:00:00Z; 0 where it has only just begun.
     pub at: u64,
 }
 
 /// Answer of `GET /v1/admin/snapshots`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SnapshotList {
-    /// By name.
+    /// The snapshots, ordered by name.
     pub snapshots: Vec<Snapshot>,
 }
 
@@ -37,8 +37,8 @@ pub struct SnapshotList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CompactParams {
-    /// Also forgets what keeps deleted items away: their codes, which an index that is built anew may have again, and the names and digests of the
-    /// files that they were imported from, which the next import then adds.
+    /// Also erases the records that keep deleted items from returning: their codes, which a rebuilt index may have again, and the names and
+    /// digests of the files that they were imported from. The next import adds such files again.
     #[serde(default)]
     pub forget: bool,
 }
@@ -48,6 +48,6 @@ pub struct CompactParams {
 pub struct Compaction {
     /// Bytes of the index directory before.
     pub bytes_before: u64,
-    /// And after.
+    /// Bytes of the index directory afterwards.
     pub bytes_after: u64,
 }

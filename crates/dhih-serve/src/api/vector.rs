@@ -1,4 +1,4 @@
-//! A vector on the wire: numbers, or the bytes of these in base64, which take a third of the room.
+//! A vector on the wire: a list of numbers, or base64 of their bytes, which takes a third of the space.
 
 use std::fmt;
 
@@ -8,22 +8,22 @@ use utoipa::ToSchema;
 
 use super::bounded;
 
-/// The longest vector that is read, in numbers. No codec takes longer ones.
+/// The most dimensions of a vector that are parsed. No codec takes more.
 const MAX_NUMBERS: usize = 1 << 16;
 
-/// A vector: a list of numbers, or text: base64 of 32-bit floating-point numbers, the least significant byte of each first.
+/// A vector: a list of numbers, or base64 of little-endian 32-bit floating-point numbers.
 #[derive(Clone, PartialEq, ToSchema)]
 #[schema(value_type = Written, example = json!([0.5, -0.25]))]
 pub struct Vector(pub Vec<f32>);
 
-/// How a vector is written, for the description of the API.
+/// The two forms of a vector. It exists only for the OpenAPI description.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes a vector")]
 enum Written {
     /// The numbers.
     Numbers(Vec<f32>),
-    /// Base64 of 32-bit floating-point numbers, the least significant byte of each first.
+    /// Base64 of little-endian 32-bit floating-point numbers.
     Base64(String),
 }
 

@@ -1,4 +1,4 @@
-//! The folder of the collections: a directory for each, under its name. What a directory holds says what the collection is:
+//! The folder of the collections: each collection has a directory of its name. The files in it determine the kind of the collection:
 //!
 //! ```text
 //! NAME/model.safetensors, codes.safetensors, ..., index/   a run of dhih-train
@@ -8,8 +8,8 @@
 //! NAME/                                                    an index, as dhih-index build writes it: codes alone
 //! ```
 //!
-//! A directory is made under a hidden name and is removed under one, so that an interruption leaves no half of a collection. Hidden entries are
-//! no collections.
+//! A directory is created and removed under a hidden name, so that an interruption never leaves a part of a collection. Hidden entries are
+//! not collections. Neither is a link to another entry of the folder.
 
 use std::fs;
 use std::io;
@@ -23,11 +23,11 @@ use crate::run::coder::Origin;
 use crate::run::source::{Served, Source};
 use crate::{Error, Result};
 
-/// What the names of directories begin with that are being made, and that are being removed.
+/// The prefixes of directories that are being created or removed.
 const MAKING: &str = ".making-";
 const REMOVING: &str = ".removing-";
 
-/// A directory of collections.
+/// A folder of collections.
 #[derive(Debug)]
 pub(crate) struct Folder {
     dir: PathBuf,
@@ -35,10 +35,10 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Opens the directory, and makes it where it is missing. What interrupted changes have left is removed.
+    /// Opens the folder, and creates it if it is missing. Removes what interrupted operations have left.
     ///
     /// # Errors
-    /// A directory that cannot be made or read.
+    /// When the directory cannot be created or read.
     pub(crate) fn open(dir: PathBuf, access: Access) -> Result<Self> {
         let folder = Self { dir, access };
         if access == Access::Writable {
@@ -54,17 +54,18 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The collections that there are.
+    /// The names of the collections.
     ///
     /// # Errors
-    /// A directory that cannot be read; one in it whose name is no name of a collection.
+    /// When the directory cannot be read, or an entry has a name that is not valid for a collection.
     pub(crate) fn names(&self) -> Result<Vec<CollectionName>> {
         let mut names = Vec::new();
         for entry in self.entries()? {
             let (name, path) = (entry.file_name(), entry.path());
             let name = name.to_string_lossy();
-            // A link counts as what it leads to.
-            if name.starts_with('.') || !path.is_dir() {
+            // A link counts as its target, unless the target is another entry of this folder. `latest`, which training creates, is such a
+            // link.
+            if name.starts_with('.') || !path.is_dir() || self.is_second_name(&entry) {
                 continue;
             }
             let named = name.parse();
@@ -77,7 +78,17 @@ impl Folder {
         Ok(names)
     }
 
-    /// What a collection is made of.
+    /// Whether an entry is a link to another entry of this folder.
+    fn is_second_name(&self, entry: &fs::DirEntry) -> bool {
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let canonical = |path: &Path| path.canonicalize().ok();
+        is_link
+            && canonical(&entry.path()).is_some_and(|target| {
+                target.parent().map(Path::to_path_buf) == canonical(&self.dir)
+            })
+    }
+
+    /// The origin and source of a collection, by its files.
     pub(crate) fn served(&self, name: &CollectionName) -> Served {
         let dir = self.path(name);
         let has = |file: &str| dir.join(file).symlink_metadata().is_ok();
@@ -94,10 +105,10 @@ impl Folder {
         Served { origin, source: Source::Index { dir: index, access: self.access } }
     }
 
-    /// Makes a collection: `fill` writes its directory, under a name that nobody sees.
+    /// Creates a collection: `fill` writes its directory, which has a hidden name until it is complete.
     ///
     /// # Errors
-    /// What `fill` returns; a disk that does not take it. There is no collection then.
+    /// The errors of `fill`; when the disk is full or fails. In either case there is no collection.
     pub(crate) fn make(
         &self,
         name: &CollectionName,
@@ -106,7 +117,7 @@ impl Folder {
         let making = self.dir.join(format!("{MAKING}{name}"));
         let made = self.make_at(&making, name, fill);
         if made.is_err() {
-            // What stays is removed at the next start.
+            // What cannot be removed now is removed at the next start.
             let _ = fs::remove_dir_all(&making);
         }
         made
@@ -126,10 +137,10 @@ impl Folder {
         sync_directory(&self.dir).map_err(failed)
     }
 
-    /// Removes a collection, or the link to one. When this returns no start will find it.
+    /// Removes a collection, or the link to one. When this returns, the next start will not find it.
     ///
     /// # Errors
-    /// A directory that cannot be removed.
+    /// When the directory cannot be removed.
     pub(crate) fn remove(&self, name: &CollectionName) -> Result<()> {
         let failed = |source| self.failed(source);
         let path = self.path(name);
@@ -141,19 +152,19 @@ impl Folder {
         let hidden = self.dir.join(format!("{REMOVING}{name}-{}", since.as_nanos()));
         fs::rename(&path, &hidden).map_err(failed)?;
         sync_directory(&self.dir).map_err(failed)?;
-        // The files go now or at the next start.
+        // If removing the files fails, the next start removes them.
         fs::remove_dir_all(&hidden).or_else(|error| {
             tracing::warn!(%error, path = %hidden.display(), "files of a removed collection stay until the next start");
             Ok(())
         })
     }
 
-    /// Whether collections can be made and removed.
+    /// Whether collections can be created and removed.
     pub(crate) fn is_writable(&self) -> bool {
         self.access == Access::Writable
     }
 
-    /// Whether there is anything under this name.
+    /// Whether an entry with this name exists.
     pub(crate) fn has(&self, name: &CollectionName) -> bool {
         self.path(name).symlink_metadata().is_ok()
     }
@@ -172,6 +183,6 @@ impl Folder {
     }
 }
 
-/// The names of the files that say what a collection is.
+/// The names of the files that determine the kind of a collection.
 pub(super) const MODEL: &str = "model.safetensors";
 pub(super) const CODEC: &str = "codec.safetensors";

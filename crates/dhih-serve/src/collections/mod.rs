@@ -1,6 +1,6 @@
-//! Collections: several sets of items in one service, each with what makes its codes. What a collection is called: `name.rs`; where those
-//! are that a service makes and removes: `folder.rs`; what a new one is like: `template.rs`. What is open and who answers for it:
-//! `http/collections.rs`.
+//! Collections: several sets of items in one service, each with its own model, codec or codes alone. `name.rs` has their names, `folder.rs`
+//! the directory of those that the service can create and remove, `template.rs` creates new ones. `http/collections.rs` holds the open
+//! collections.
 
 pub(crate) mod folder;
 mod name;

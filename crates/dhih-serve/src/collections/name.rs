@@ -1,4 +1,4 @@
-//! The name of a collection, which is part of paths and the name of a directory.
+//! The name of a collection, which is a part of URL paths and the name of a directory.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use crate::operation::path_prefix::PathPrefix;
 use crate::operation::plain_name::{PlainNameError, check_plain};
 
-/// The name of the collection that is meant where none is named.
+/// The name of the collection that answers paths without a collection's name.
 pub(crate) const DEFAULT: &str = "default";
 
-/// The name of a collection: up to 64 letters, digits, `.`, `-` and `_`, of which the first is a letter or a digit.
+/// The name of a collection: up to 64 letters, digits, `.`, `-` and `_`, beginning with a letter or a digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CollectionName(Arc<str>);
 
@@ -21,12 +21,12 @@ impl CollectionName {
         &self.0
     }
 
-    /// Whether this is the collection that is meant where none is named.
+    /// Whether this is the collection that answers paths without a collection's name.
     pub fn is_default(&self) -> bool {
         &*self.0 == DEFAULT
     }
 
-    /// The path of the collection's API below a prefix. Paths without a name are those of the default collection.
+    /// The path of the collection's API, with a prefix. That of the default collection contains no name.
     pub(crate) fn api_path(&self, prefix: &PathPrefix) -> String {
         match self.is_default() {
             true => format!("{prefix}/v1"),

@@ -1,5 +1,5 @@
-//! What a new collection is like: codes of so many bits, or items like those of another collection, with a copy of what makes their codes. A
-//! copy, so that the other collection can be trained anew or removed.
+//! Creates empty collections: of codes with a given number of bits, or like another collection, with a copy of its model or codec. Because
+//! it is a copy, the other collection can be retrained or removed.
 
 use std::fs;
 use std::path::Path;
@@ -14,17 +14,17 @@ use crate::{Error, Result};
 /// Writes an empty collection of codes into a directory.
 ///
 /// # Errors
-/// A number of bits that no code has; a disk that does not take it.
+/// When the number of bits is invalid, or the disk is full or fails.
 pub(crate) fn write_codes(bits: u32, dir: &Path) -> Result<()> {
     let codes = Codes::new(bits, Vec::new());
     build(&CodeSet::new(codes.map_err(|error| Error::index(dir, error))?), dir)
 }
 
-/// Writes an empty collection into a directory whose items are to be like those of `other`: coded by the same model or codec, with labels and
-/// vectors of the same form.
+/// Writes an empty collection into a directory. Its items will be encoded by the same model or codec as those of `other`, and have labels
+/// and vectors of the same form.
 ///
 /// # Errors
-/// Files of the other collection that are gone; a disk that does not take the copies.
+/// When files of the other collection are missing, or the disk is full or fails.
 pub(crate) fn write_like(other: &Run, dir: &Path) -> Result<()> {
     let copy = |from: &Path, to: &str| {
         let copied =

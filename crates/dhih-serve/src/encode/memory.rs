@@ -1,4 +1,4 @@
-//! The memory that pictures are decoded in: each takes what its header says, and waits until that is free.
+//! Limits the memory in which pictures are decoded. Each picture takes the amount that its header implies, and waits until it is available.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tokio::{
 
 use super::EncodeError;
 
-/// Bytes for all pictures that are decoded at the same time: one of the largest and some of usual size.
+/// Bytes for all pictures that are being decoded: enough for one of the largest size and some of usual size.
 const BYTES: u64 = 512 << 20;
-/// Bytes of a permit: semaphores count up to 2^32.
+/// Bytes of a permit. A permit per byte would exceed the range of `acquire_many`, which takes a `u32`.
 const PERMIT: u64 = 1024;
 
-/// Bytes that are free to decode with.
+/// The bytes available for decoding.
 #[derive(Debug)]
 pub(crate) struct DecodingMemory {
     permits: Arc<Semaphore>,
@@ -29,7 +29,7 @@ impl DecodingMemory {
         Self { permits: Arc::new(Semaphore::new(most as usize)), most }
     }
 
-    /// So many bytes, when they are free. Those who came before go first, so that large pictures have their turn.
+    /// Takes `bytes` when they are available. Waiting is first come, first served, so that large pictures get their turn.
     pub(super) async fn take(
         &self,
         bytes: u64,

@@ -1,17 +1,18 @@
-//! Pictures of a request: measured by their headers, decoded on a blocking thread, encoded in a batch with those of other requests.
+//! Encodes the pictures of a request: measures them by their headers, decodes them on a blocking thread, and encodes them in a batch with
+//! those of other requests.
 
 use std::sync::Arc;
 
 use dhih_model::image::{Header, Limits, Picture, decode_for};
 use dhih_model::{Encoded, InputShape};
 
-use super::EncodeError;
 use super::memory::DecodingMemory;
-use super::queue::{EncodeQueue, QueueConfig};
+use super::queue::EncodeQueue;
+use super::{EncodeError, QueueConfig};
 use crate::blocking::BlockingPool;
 use crate::run::Run;
 
-/// What encodes pictures.
+/// Encodes pictures.
 #[derive(Debug)]
 pub(crate) struct PictureEncoder {
     queue: EncodeQueue,
@@ -21,10 +22,10 @@ pub(crate) struct PictureEncoder {
 }
 
 impl PictureEncoder {
-    /// Encodes with so many workers, and decodes on `threads`, pictures within `limits`.
+    /// Starts `workers` threads for encoding. Pictures within `limits` are decoded on `threads`.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot create a thread.
     pub(crate) fn start(
         config: QueueConfig,
         workers: usize,
@@ -35,8 +36,8 @@ impl PictureEncoder {
         Ok(Self { queue: EncodeQueue::start(config, workers)?, memory, threads, limits })
     }
 
-    /// The codes of pictures, in order; one that cannot be decoded leaves the others be. `keep` makes of a decoded picture what is
-    /// needed of it beside its code.
+    /// The codes of pictures, in order. A picture that cannot be decoded does not affect the others. `keep` extracts from a decoded picture
+    /// whatever else is needed, such as a thumbnail.
     pub(crate) async fn encode<B, T>(
         &self,
         run: &Arc<Run>,
@@ -49,7 +50,7 @@ impl PictureEncoder {
     {
         let input = run.encoder().map_err(EncodeError::Lacking)?.input();
         let place = self.queue.enter(files.len())?;
-        // One is decoded after the other: the largest counts.
+        // The pictures are decoded one after the other, so the largest determines the memory.
         let bytes = files.iter().map(|file| self.bytes(file.as_ref(), input)).max().unwrap_or(0);
         let memory = self.memory.take(bytes, self.threads.patience()).await?;
         let limits = self.limits.clone();
@@ -62,7 +63,7 @@ impl PictureEncoder {
                 let picture = picture(file.as_ref(), &limits, input)?;
                 Ok((picture.fit(input), keep(&picture)))
             };
-            // The place stays with the images, also where nobody waits for them any more.
+            // The place in the queue stays with the images, even if the caller has gone.
             (files.into_iter().map(one).collect::<Vec<Result<_, EncodeError>>>(), place)
         });
         let (decoded, place) = decoded.await?;
@@ -81,7 +82,7 @@ impl PictureEncoder {
         Ok(kept.into_iter().map(|one| one.and_then(&mut with_code)).collect())
     }
 
-    /// Memory to decode a picture and fit it to the network, in bytes; 0 where it will be refused.
+    /// Memory for decoding a picture and fitting it to the network, in bytes; 0 if the picture will be refused.
     fn bytes(&self, file: &[u8], input: InputShape) -> u64 {
         let header = Header::read(file).ok().filter(|header| self.limits.check(header).is_ok());
         header.map_or(0, |header| {
@@ -91,7 +92,7 @@ impl PictureEncoder {
         })
     }
 
-    /// Images that are decoded or encoded, or wait for it.
+    /// The number of images that are being decoded or encoded, or wait for it.
     pub(crate) fn depth(&self) -> usize {
         self.queue.depth()
     }

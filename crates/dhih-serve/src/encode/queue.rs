@@ -1,90 +1,21 @@
-//! The encode queue: how many images are under way, who may join them, and waiting for codes. Who encodes: `workers.rs`.
+//! The encode queue: admits images (`places.rs`) and waits for their codes. `workers.rs` encodes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dhih_model::Encoded;
 use tokio::sync::oneshot;
 
-use super::EncodeError;
+use super::places::{Place, Places};
 use super::workers::{Job, Pace, Workers};
+use super::{EncodeError, QueueConfig};
 use crate::run::Run;
 
-/// How images are gathered into batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueConfig {
-    /// Images under way at most; further ones are refused.
-    pub capacity: usize,
-    /// Images that one worker encodes together at most.
-    pub max_batch: usize,
-    /// How long the first image of a batch waits for others.
-    pub max_wait: Duration,
-    /// Images are refused that would wait longer than this until they are encoded, by what encoding has taken lately, unless few are
-    /// under way: under more load than the encoder takes, those that are accepted are answered soon.
-    pub max_queued: Duration,
-}
-
-impl Default for QueueConfig {
-    fn default() -> Self {
-        let (max_wait, max_queued) = (Duration::from_millis(2), Duration::from_millis(40));
-        Self { capacity: 128, max_batch: 32, max_wait, max_queued }
-    }
-}
-
-/// While fewer images are under way, more are let in, however slow the network: it would else refuse people who are only a few at once.
+/// Below this number of images in progress, more are always admitted, however slow the network is. Otherwise a slow network would refuse
+/// even a few users.
 const FEW: usize = 8;
 
-/// Images under way.
-#[derive(Debug)]
-struct Places {
-    taken: AtomicUsize,
-    capacity: usize,
-}
-
-impl Places {
-    fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    fn take(self: &Arc<Self>, count: usize) -> Option<Place> {
-        let more = |taken: usize| Some(taken + count).filter(|taken| *taken <= self.capacity);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        self.report();
-        Some(Place { places: self.clone(), count })
-    }
-
-    fn report(&self) {
-        metrics::gauge!("dhih_encode_queue_images").set(self.taken() as f64);
-    }
-}
-
-/// Places in the queue; given back when this is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
-    count: usize,
-}
-
-impl Place {
-    /// The place of one image.
-    fn split(&mut self) -> Self {
-        let count = self.count.min(1);
-        self.count -= count;
-        Self { places: self.places.clone(), count }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.count > 0 {
-            self.places.taken.fetch_sub(self.count, Ordering::Relaxed);
-            self.places.report();
-        }
-    }
-}
-
-/// The queue's entrance. The workers end when it is dropped.
+/// The queue. Dropping it ends the workers.
 #[derive(Debug)]
 pub(super) struct EncodeQueue {
     places: Arc<Places>,
@@ -94,18 +25,18 @@ pub(super) struct EncodeQueue {
 }
 
 impl EncodeQueue {
-    /// Starts so many workers.
+    /// Starts a queue with the given number of workers.
     pub(super) fn start(config: QueueConfig, workers: usize) -> std::io::Result<Self> {
         let pace = Arc::new(Pace::default());
         let workers = Workers::start(config, workers, &pace)?;
-        let places = Arc::new(Places { taken: AtomicUsize::new(0), capacity: config.capacity });
+        let places = Arc::new(Places::new(config.capacity));
         Ok(Self { places, max_queued: config.max_queued, workers, pace })
     }
 
-    /// Places for `images`, or a refusal at once.
+    /// Takes places for `images`, or refuses them at once.
     pub(super) fn enter(&self, images: usize) -> Result<Place, EncodeError> {
-        if images > self.places.capacity {
-            return Err(EncodeError::TooMany { most: self.places.capacity });
+        if images > self.places.capacity() {
+            return Err(EncodeError::TooMany { most: self.places.capacity() });
         }
         let before = self.places.taken();
         let is_slow = before >= FEW && self.pace.of(before + images) > self.max_queued;
@@ -113,7 +44,8 @@ impl EncodeQueue {
         place.ok_or_else(|| EncodeError::Overloaded { wait: self.pace.of(before) })
     }
 
-    /// The codes of images, in order; `place` has room for them. Where this is given up, those that no worker has yet are dropped.
+    /// The codes of images, in order; `place` has room for them. If this future is dropped, the images that no worker has taken are
+    /// dropped.
     pub(super) async fn encode(
         &self,
         run: &Arc<Run>,
@@ -126,7 +58,7 @@ impl EncodeQueue {
             (Job { run, pixels, asked: Instant::now(), answer, place }, code)
         };
         let (jobs, codes): (Vec<Job>, Vec<_>) = images.into_iter().map(&mut job).unzip();
-        // Those of pictures that could not be decoded.
+        // The remaining places belong to pictures that could not be decoded.
         drop(place);
         let mut made = Vec::with_capacity(codes.len());
         let mut expected = Expected { codes: codes.into_iter(), workers: &self.workers };
@@ -138,20 +70,20 @@ impl EncodeQueue {
         Ok(made)
     }
 
-    /// Images that are under way.
+    /// The number of images in progress.
     pub(super) fn depth(&self) -> usize {
         self.places.taken()
     }
 }
 
-/// Codes that are waited for.
+/// The codes that a request waits for.
 struct Expected<'a> {
     codes: std::vec::IntoIter<oneshot::Receiver<Result<Encoded, String>>>,
     workers: &'a Workers,
 }
 
 impl Drop for Expected<'_> {
-    /// Lets go of the codes first: the workers drop what nobody waits for.
+    /// Drops the receivers first, by which the workers recognise abandoned images.
     fn drop(&mut self) {
         self.codes.by_ref().for_each(drop);
         self.workers.drop_abandoned();
@@ -180,7 +112,7 @@ mod tests {
         drop(one);
         assert_eq!(queue.depth(), 0);
         assert!(queue.enter(8).is_ok());
-        // What never fits is no matter of waiting.
+        // Waiting cannot help a request that is larger than the queue, so it gets another error.
         assert!(matches!(queue.enter(9), Err(EncodeError::TooMany { most: 8 })));
     }
 

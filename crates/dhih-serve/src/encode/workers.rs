@@ -1,5 +1,5 @@
-//! The threads that encode. Where there is little to do, a batch is spread over all cores, so that a lone image has its code soonest. Where
-//! there is more, the workers share it, and each encodes its part on a core of its own: no core waits for another then.
+//! The threads that encode. Under little load, a batch is spread over all cores, so that a single image is encoded soonest. Under more load
+//! the workers divide the images, and each encodes its part on one core, so that no core waits for another.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,26 +11,27 @@ use dhih_model::Encoded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
-use super::queue::{Place, QueueConfig};
+use super::QueueConfig;
+use super::places::Place;
 use crate::run::Run;
 
-/// An image that waits for its code; the answer is that of it alone.
+/// An image that waits for its code.
 pub(super) struct Job {
     pub(super) run: Arc<Run>,
-    /// `[height, width, channels]` of the run's input.
+    /// The pixels `[height, width, channels]`, in the input shape of the run.
     pub(super) pixels: Vec<u8>,
     pub(super) asked: Instant,
     pub(super) answer: oneshot::Sender<Result<Encoded, String>>,
-    /// Given back when the job is dropped.
+    /// Released when the job is dropped.
     pub(super) place: Place,
 }
 
-/// The time that an image takes lately.
+/// The average encoding time of an image, in nanoseconds.
 #[derive(Debug, Default)]
 pub(super) struct Pace(AtomicU64);
 
 impl Pace {
-    /// A batch weighs as much as an eighth of all before it.
+    /// Updates the moving average: the new batch has a weight of one eighth.
     pub(super) fn measure(&self, batch: Duration, images: usize) {
         let each = (batch.as_nanos() as u64 / images.max(1) as u64).max(1);
         let before = self.0.load(Ordering::Relaxed);
@@ -38,13 +39,13 @@ impl Pace {
         self.0.store(mean, Ordering::Relaxed);
     }
 
-    /// How long so many images take.
+    /// The estimated time for this many images.
     pub(super) fn of(&self, images: usize) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::Relaxed).saturating_mul(images as u64))
     }
 }
 
-/// The workers' entrance; they end when it is dropped.
+/// The handle of the workers. Dropping it ends them.
 #[derive(Debug)]
 pub(super) struct Workers(Arc<Shared>);
 
@@ -60,7 +61,7 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
-    /// Workers that encode.
+    /// The number of workers that are encoding.
     busy: usize,
     closed: bool,
 }
@@ -93,7 +94,7 @@ impl Workers {
         self.0.arrived.notify_all();
     }
 
-    /// Drops the images that nobody waits for any more.
+    /// Drops the images whose receivers are gone.
     pub(super) fn drop_abandoned(&self) {
         self.0.lock().jobs.retain(|job| !job.answer.is_closed());
     }
@@ -115,7 +116,7 @@ impl Shared {
         while let Some((batch, shared)) = self.next() {
             let started = Instant::now();
             let images = batch.len();
-            // Whatever happens, the next one is encoded.
+            // A panic must not end the worker.
             let done = catch_unwind(AssertUnwindSafe(|| match shared {
                 true => alone.install(|| encode(batch)),
                 false => encode(batch),
@@ -123,14 +124,14 @@ impl Shared {
             if done.is_err() {
                 tracing::error!(images, "encoding ended early");
             }
-            // The others encode as many meanwhile.
+            // The other workers encode as many images in the same time.
             let at_once = if shared { self.workers as u32 } else { 1 };
             self.pace.measure(started.elapsed() / at_once, images);
             self.lock().busy -= 1;
         }
     }
 
-    /// The next images, all of one run, and whether other workers have work as well. `None` when there are to be no more.
+    /// The next batch, whose images are all for the same run, and whether other workers have work as well. `None` when the queue is closed.
     fn next(&self) -> Option<(Vec<Job>, bool)> {
         let mut waiting = self.lock();
         loop {
@@ -141,7 +142,7 @@ impl Shared {
                 waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            // What was asked for while others were encoded has waited already.
+            // The wait counts from the arrival of the image, so time spent while others were encoded is included.
             let wait =
                 (first.asked + self.config.max_wait).saturating_duration_since(Instant::now());
             let enough = waiting.jobs.len() >= self.config.max_batch;
@@ -160,8 +161,8 @@ impl Shared {
     }
 }
 
-/// How many of the waiting images a worker takes, and whether others have work as well: where there is work for more than half of
-/// the workers, each does its part on a core of its own.
+/// How many of the waiting images a worker takes, and whether others have work as well. If there is work for more than half of the workers,
+/// each encodes its part on one core.
 fn share(waiting: usize, busy: usize, workers: usize) -> (usize, bool) {
     let shared = workers > 1 && 2 * (waiting + busy) > workers;
     (if shared { waiting.div_ceil(workers) } else { waiting }, shared)
@@ -191,7 +192,8 @@ fn encode(batch: Vec<Job>) {
             Err(error) => Err(error.clone()),
         };
         let Job { answer, place, run, .. } = job;
-        // Who has an answer finds the place free and the run let go of, and who asked may have gone.
+        // Release the place and the run before answering: a caller that has its answer must find the place free. The caller may have gone,
+        // so a failed send is ignored.
         drop((place, run));
         let _ = answer.send(code);
     }
@@ -214,7 +216,7 @@ mod tests {
 
     #[test]
     fn workers_share_what_is_enough_for_them() {
-        // Alone: all of it, on all cores. The only worker shares with nobody.
+        // A worker that is alone takes everything and uses all cores. A single worker never shares.
         assert_eq!(
             [share(1, 0, 2), share(4, 0, 8), share(9, 0, 1)],
             [(1, false), (4, false), (9, false)]

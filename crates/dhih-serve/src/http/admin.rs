@@ -1,31 +1,30 @@
-//! The admin listener's router: probes and figures, on an address of their own that no load of the service shuts out. It answers while
-//! the service is still loading.
+//! The router of the admin listener: probes and metrics on an address of their own, which stays reachable however loaded the service is. It
+//! answers while the service is still loading.
 
 use std::sync::{Arc, OnceLock};
 
+use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use axum::middleware::from_fn;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
 
-use crate::api::Health;
 use crate::http::routes::info;
 use crate::http::{ApiError, Collections, layers};
 
-/// What the admin listener knows of the service, which comes into being after it.
+/// The collections that the admin listener reports on. They are absent until the service has loaded, because the listener starts first.
 #[derive(Debug, Clone, Default)]
 pub struct Admin(Arc<OnceLock<Collections>>);
 
 impl Admin {
-    /// Tells of `collections` from now on.
+    /// Reports on `collections` from now on.
     pub fn serve(&self, collections: Collections) {
-        // A service is loaded once.
+        // A service is loaded only once, so a second call changes nothing.
         let _ = self.0.set(collections);
     }
 
-    /// `/healthz`, `/readyz` and `/metrics`.
+    /// The routes `/healthz`, `/readyz` and `/metrics`.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/healthz", get(info::healthz))
@@ -41,14 +40,8 @@ impl Admin {
 async fn readyz(State(admin): State<Admin>) -> Response {
     match admin.0.get() {
         Some(collections) => info::readiness(collections),
-        None => not_ready("loading"),
+        None => info::not_ready("loading"),
     }
-}
-
-/// The answer of a service that new requests should not be sent to.
-pub(crate) fn not_ready(status: &'static str) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, items: None, writable: None }))
-        .into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

@@ -1,6 +1,6 @@
-//! The memory that request bodies take together. A body is charged as it arrives, whether its length is told or not, and what it holds is
-//! given back when the last of its bytes is let go. The first bytes of each body are free, so that large uploads never shut small
-//! requests out. Which body is charged: `layers/body_memory.rs`.
+//! The memory that all request bodies share. A body is charged as it arrives, whether or not its length is declared, and its memory is
+//! released when its last bytes are dropped. The first bytes of each body are free, so that large uploads never keep small requests out.
+//! `layers/body_memory.rs` decides which bodies are charged.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,27 +15,27 @@ use tokio::time::Sleep;
 use crate::http::ApiError;
 use crate::operation::limits::Limits;
 
-/// What is free of all bodies together, and of one of them at most, in bytes.
+/// Bytes that are free for all bodies together, and at most for one of them.
 const ALL_FREE: usize = 16 << 20;
 const ONE_FREE: usize = 64 << 10;
-/// The largest body of JSON, in bytes, beside a picture in base64: a batch of vectors of some thousand numbers, or of a thousand codes of the
-/// longest.
+/// The largest JSON body, in bytes, apart from a picture in base64: enough for a batch of vectors with some thousand numbers, or for a
+/// thousand of the longest codes.
 pub(crate) const MOST_JSON: usize = 4 << 20;
-/// So many times its length is what JSON is made of takes at most: short texts of a list.
+/// Parsed JSON takes at most this many times its length. The worst case is a list of short texts.
 const PARSED: usize = 8;
-/// Bytes of a permit.
+/// Bytes of one permit of the semaphore.
 const PERMIT: usize = 1024;
-/// How long a body that is refused may go on arriving: a client that is cut off while it sends does not read why.
+/// How long the rest of a refused body is read. A client whose connection is closed while it sends does not read the refusal.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Bytes that are free for bodies.
+/// The budget of bytes for request bodies.
 #[derive(Debug)]
 pub(crate) struct BodyMemory {
     permits: Arc<Semaphore>,
     free: usize,
 }
 
-/// What one body holds.
+/// The permits that one body holds, and the refusal if the body was refused.
 #[derive(Debug, Default)]
 pub(crate) struct Held(Mutex<HeldState>);
 
@@ -46,7 +46,7 @@ struct HeldState {
     refusal: Option<Refusal>,
 }
 
-/// Why a body is not taken.
+/// Why a body is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     TooLarge,
@@ -60,7 +60,7 @@ impl BodyMemory {
         Self { permits, free: ONE_FREE.min(ALL_FREE / limits.max_in_flight.max(1)) }
     }
 
-    /// Charges `held` for a body of which so many bytes have arrived.
+    /// Charges `held` for a body of which `received` bytes have arrived, minus the bytes that are free.
     fn charge(&self, held: &Held, received: usize) -> Result<(), Refusal> {
         let mut state = held.lock();
         let wanted = received.saturating_sub(self.free).div_ceil(PERMIT);
@@ -84,12 +84,12 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What has arrived stays held: until the reader of the body sees its end, it has those bytes.
+    /// Refuses the body. Its permits are kept, because the reader of the body has the bytes until it sees the end.
     fn refuse(&self, refusal: Refusal) {
         self.lock().refusal = Some(refusal);
     }
 
-    /// What the client is told, where its body was refused. Whoever read the body saw no more than that it ended.
+    /// The answer for a refused body. The reader of the body sees only an error, so the layer asks here for the cause.
     pub(crate) fn refusal(&self) -> Option<ApiError> {
         Some(match self.lock().refusal? {
             Refusal::TooLarge => ApiError::TooLarge,
@@ -103,30 +103,30 @@ pub(crate) struct ChargedBody {
     pub(crate) body: Body,
     pub(crate) memory: Arc<BodyMemory>,
     pub(crate) held: Arc<Held>,
-    /// More bytes are refused.
+    /// The largest size, in bytes; a longer body is refused.
     pub(crate) limit: usize,
     pub(crate) weight: Weight,
-    /// A refused body is read on, up to so many bytes.
+    /// The rest of a refused body is read up to this many bytes.
     pub(crate) drained: usize,
     pub(crate) progress: Progress,
 }
 
-/// What the bytes of a body beyond the first that are free are charged as: more than one where they become larger when they are read.
+/// How much memory is charged for the bytes of a body. Bytes that grow when they are parsed are charged as more than one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// Bytes that stay what they are.
+    /// Bytes that are used as they are.
     Bytes,
-    /// JSON. Its longest text may be a picture in base64, of which there is one more copy once it is read.
+    /// JSON. Its longest text may be a picture in base64, which exists a second time once it is decoded.
     Json,
     /// Lines of JSON.
     Lines,
 }
 
 impl Weight {
-    /// What so many bytes are charged as, of which `text` is the longest text.
+    /// The bytes to charge for `received` bytes, the longest text of which has `text` bytes.
     ///
     /// # Errors
-    /// Too much JSON beside that text.
+    /// When there is too much JSON apart from the longest text.
     fn charged(self, received: usize, text: usize) -> Result<usize, Refusal> {
         let beside = match self {
             Self::Bytes => return Ok(received),
@@ -140,8 +140,8 @@ impl Weight {
     }
 }
 
-/// The longest text of a body that may be base64, measured as the body arrives. What JSON is made of otherwise, such as lists of numbers, becomes
-/// larger when it is read; such a text does not.
+/// Measures the longest text of a body that may be base64, while the body arrives. Other JSON, such as lists of numbers, grows when it is
+/// parsed; such a text does not.
 #[derive(Debug, Default)]
 struct LongestText {
     current: usize,
@@ -150,25 +150,25 @@ struct LongestText {
 
 impl LongestText {
     fn see(&mut self, piece: &[u8]) {
-        // A stroke may be escaped.
+        // JSON may escape a slash, as `\/`.
         let is_other = |byte: &u8| {
             !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'\\'))
         };
         for (number, part) in piece.split(is_other).enumerate() {
-            // The first part goes on with the text that the last piece ended in.
+            // The first part continues the text at the end of the previous piece.
             self.current = if number == 0 { self.current } else { 0 } + part.len();
             self.longest = self.longest.max(self.current);
         }
     }
 }
 
-/// How far a body has come.
+/// How much of a body has arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     received: usize,
     text: LongestText,
-    /// Whether a frame has just been handed out. Readers of forms collect what is ready: they see one frame at a time, so that they
-    /// do not hold a second copy of the body.
+    /// Whether a frame has just been handed out. Readers of forms collect all frames that are ready. They get one frame at a time, so that
+    /// they never hold a second copy of the body.
     pauses: bool,
     draining: Option<Pin<Box<Sleep>>>,
 }
@@ -217,7 +217,7 @@ impl HttpBody for ChargedBody {
             };
             match charged {
                 Ok(()) => {
-                    // A small body is not worth a turn of the runtime.
+                    // Small bodies are not paused, because that costs a turn of the runtime.
                     self.progress.pauses = received > ONE_FREE;
                     return Poll::Ready(Some(Ok(frame)));
                 }

@@ -1,4 +1,4 @@
-//! The collections that a service has open, and who answers for each. Any thread may look one up while others are opened and removed.
+//! The open collections of a service and their routers. Any thread may look up a collection while others are opened and removed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,25 +18,25 @@ use crate::run::Run;
 use crate::run::source::Served;
 use crate::{Error, Result};
 
-/// The hidden directory below that of `--snapshot-dir` that has a directory for each collection but the default one.
+/// The hidden directory in that of `--snapshot-dir` with one directory for each collection other than the default one.
 const SNAPSHOTS: &str = ".collections";
 
-/// What a service is to serve.
+/// The collections that a service opens.
 #[derive(Debug, Clone)]
 pub struct CollectionsConfig {
-    /// What the collection `default` is made of. Without it, that is one of the folder if the folder has it.
+    /// What the collection `default` serves. If absent, the folder may have a collection of this name.
     pub default: Option<Served>,
-    /// The folder of further collections, in which some can be made and removed.
+    /// The folder of further collections, in which collections can be made and removed.
     pub folder: Option<PathBuf>,
-    /// What those are opened for.
+    /// Whether the collections of the folder are opened for reading or writing.
     pub access: Access,
-    /// Where snapshots are made.
+    /// The directory of snapshots.
     pub snapshots: Option<PathBuf>,
-    /// Bytes of changes that are kept for followers; absent where that is left to what each collection has.
+    /// The most bytes of changes that each journal keeps; 0 ends the journals. If absent, each collection keeps the journal that it has.
     pub journal_bytes: Option<u64>,
 }
 
-/// The collections of a service. A copy stands for the same ones.
+/// The collections of a service. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Collections(Arc<Inner>);
 
@@ -44,10 +44,10 @@ pub struct Collections(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     opening: Opening,
-    /// Whether the collection `default` is none of the folder's.
+    /// Whether the collection `default` was given by `CollectionsConfig::default` and is not in the folder.
     is_default_given: bool,
     open: ArcSwap<BTreeMap<CollectionName, Open>>,
-    /// One collection is made or removed at a time.
+    /// Held while a collection is made or removed: one at a time.
     changing: Mutex<()>,
 }
 
@@ -59,15 +59,15 @@ struct Opening {
     journal_bytes: Option<u64>,
 }
 
-/// A collection that is open.
+/// An open collection.
 #[derive(Debug, Clone)]
 pub(crate) struct Open {
     pub(crate) state: Arc<AppState>,
-    /// Answers for its paths, as if it were the only one.
+    /// Answers the paths of the collection, as if it were the only one.
     pub(crate) router: Router,
 }
 
-/// Why a collection was not made or removed.
+/// Why a collection cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CollectionError {
     #[error("this service makes and removes no collections: start it with --collections DIR")]
@@ -86,17 +86,17 @@ pub(crate) enum CollectionError {
     Failed(#[from] Error),
 }
 
-/// What a new collection is like.
+/// What a new collection is made from.
 #[derive(Debug, Clone)]
 pub(crate) enum Template {
-    /// Codes of so many bits.
+    /// Codes with this many bits.
     Codes { bits: u32 },
     /// Items like those of another collection.
     Like(CollectionName),
 }
 
 impl From<Arc<AppState>> for Collections {
-    /// A single collection.
+    /// A service with a single collection.
     fn from(state: Arc<AppState>) -> Self {
         let shared = state.shared().clone();
         let opening = Opening { folder: None, snapshots: None, journal_bytes: None };
@@ -107,10 +107,11 @@ impl From<Arc<AppState>> for Collections {
 }
 
 impl Collections {
-    /// Opens and checks what is to be served.
+    /// Opens and checks the collections.
     ///
     /// # Errors
-    /// As for [`Run::load`], of the first that cannot be opened; a folder that cannot be read, or has the collection that is given beside it.
+    /// As for [`Run::load`], for the first collection that cannot be opened; when the folder cannot be read, or has a collection `default`
+    /// although one is given.
     pub fn open(shared: Arc<Shared>, config: CollectionsConfig) -> Result<Self> {
         let CollectionsConfig { default, folder, access, snapshots, journal_bytes } = config;
         let folder = folder.map(|dir| Folder::open(dir, access)).transpose()?;
@@ -134,32 +135,32 @@ impl Collections {
         Self(Arc::new(Inner { shared, opening, is_default_given, open, changing }))
     }
 
-    /// What all collections share.
+    /// The state that all collections share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }
 
-    /// A collection.
+    /// The open collection of this name.
     pub(crate) fn get(&self, name: &str) -> Option<Open> {
         self.0.open.load().get(name).cloned()
     }
 
-    /// The collections by name.
+    /// All collections, ordered by name.
     pub fn all(&self) -> Vec<Arc<AppState>> {
         self.0.open.load().values().map(|open| open.state.clone()).collect()
     }
 
-    /// What the collection is made of that is meant where none is named, if there is one.
+    /// The run of the collection `default`, if there is one.
     pub fn default_run(&self) -> Option<Arc<Run>> {
         self.default_one().map(|open| open.state.run())
     }
 
-    /// The collection that is meant where none is named.
+    /// The collection `default`, which answers paths without a collection's name.
     pub(crate) fn default_one(&self) -> Option<Open> {
         self.get(DEFAULT)
     }
 
-    /// Makes a collection. When this returns it is on disk, and is served.
+    /// Makes a collection. When this returns, the collection is on disk and served.
     ///
     /// # Errors
     /// See [`CollectionError`].
@@ -188,13 +189,13 @@ impl Collections {
             }
         }
         let opened = self.open_one(name.clone(), &folder.served(name));
-        // What cannot be opened is not left for the next start to fail on.
+        // A collection that cannot be opened is removed again; otherwise the next start would fail on it.
         Ok(opened.inspect_err(|_| {
             let _ = folder.remove(name);
         })?)
     }
 
-    /// Removes a collection with all its files. Requests that are under way end with it.
+    /// Removes a collection with all its files. Searches in progress still finish with its data; changes are refused.
     ///
     /// # Errors
     /// See [`CollectionError`].
@@ -206,7 +207,7 @@ impl Collections {
             return Err(CollectionError::Named(name.clone()));
         }
         self.take_out(name);
-        // Nothing is written to files that go.
+        // Close the run first, so that nothing is written to files that are being removed.
         open.state.run().close();
         folder.remove(name).map_err(|error| {
             let opened = self.open_one(name.clone(), &folder.served(name));
@@ -217,11 +218,11 @@ impl Collections {
         })
     }
 
-    /// Opens every collection anew, and those that came into the folder; what went from it is served no more. On failure what was served before is
-    /// served on.
+    /// Reopens every collection, opens those that were added to the folder and closes those that were removed from it. A collection that
+    /// fails to reopen continues with what it served before.
     ///
     /// # Errors
-    /// Of each collection that could not be opened.
+    /// The errors of all collections that could not be opened.
     pub fn reload(&self) -> Vec<Error> {
         let mut errors = Vec::new();
         if let Some(folder) = &self.0.opening.folder {
@@ -237,7 +238,7 @@ impl Collections {
         errors
     }
 
-    /// Opens and closes collections so that those of the folder are open.
+    /// Opens and closes collections until the open ones are those of the folder.
     fn follow(&self, folder: &Folder, names: &[CollectionName]) -> Vec<Error> {
         let mut errors = Vec::new();
         for name in names {

@@ -1,4 +1,5 @@
-//! Which router answers a path: that of the service as a whole, or that of a collection, which knows its own paths without a name before them.
+//! Chooses the router for a path: that of the service, or that of a collection. A collection's router knows its paths without the
+//! collection's name.
 //!
 //! ```text
 //! /v1/collections/NAME/REST            -> the router of the collection NAME, as /v1/REST
@@ -17,27 +18,27 @@ use crate::collections::CollectionName;
 use crate::http::collections::Collections;
 use crate::http::target::{lead_outside, with_path_and_query};
 
-/// What the paths of named collections begin with.
+/// The prefix of the paths of named collections.
 const NAMED: &str = "/v1/collections/";
 
-/// The routers.
+/// The routers to choose from.
 #[derive(Debug, Clone)]
 pub(super) struct Dispatch {
     pub(super) collections: Collections,
     pub(super) service: Router,
 }
 
-/// Has a request answered.
+/// Sends a request to its router.
 pub(super) async fn dispatch(State(dispatch): State<Dispatch>, mut request: Request) -> Response {
     let Dispatch { collections, mut service } = dispatch;
-    match meant(request.uri().path()) {
-        Meant::Service => (),
-        Meant::Default => {
+    match path_owner(request.uri().path()) {
+        PathOwner::Service => (),
+        PathOwner::Default => {
             if let Some(mut open) = collections.default_one() {
                 return answer(&mut open.router, request).await;
             }
         }
-        Meant::Named(name) => {
+        PathOwner::Named(name) => {
             let rest = own_path(request.uri(), &name);
             if let (Some(mut open), Some(uri)) = (collections.get(name.as_str()), rest) {
                 *request.uri_mut() = uri;
@@ -55,26 +56,26 @@ async fn answer(router: &mut Router, request: Request) -> Response {
     router.call(request).await.into_response()
 }
 
-/// Whose a path is.
-enum Meant {
+/// Which router answers a path.
+enum PathOwner {
     Service,
     Default,
     Named(CollectionName),
 }
 
-fn meant(path: &str) -> Meant {
+fn path_owner(path: &str) -> PathOwner {
     if let Some(rest) = path.strip_prefix(NAMED) {
-        // Without anything behind the name it is about the collection.
+        // A path that ends with the name is about the collection as a whole, which the service answers.
         let name = rest.split_once('/').and_then(|(name, _)| name.parse().ok());
-        return name.map_or(Meant::Service, Meant::Named);
+        return name.map_or(PathOwner::Service, PathOwner::Named);
     }
     match path.starts_with("/v1/") && path != "/v1/collections" && path != "/v1/session" {
-        true => Meant::Default,
-        false => Meant::Service,
+        true => PathOwner::Default,
+        false => PathOwner::Service,
     }
 }
 
-/// The target without the collection's name.
+/// The request target without the name of the collection.
 fn own_path(uri: &Uri, name: &CollectionName) -> Option<Uri> {
     let target = uri.path_and_query()?.as_str();
     let rest = target.strip_prefix(NAMED)?.strip_prefix(name.as_str())?;
@@ -87,10 +88,10 @@ mod tests {
 
     #[test]
     fn a_path_is_of_the_service_or_of_a_collection() {
-        let whose = |path: &str| match meant(path) {
-            Meant::Service => "the service".to_owned(),
-            Meant::Default => "default".to_owned(),
-            Meant::Named(name) => name.to_string(),
+        let whose = |path: &str| match path_owner(path) {
+            PathOwner::Service => "the service".to_owned(),
+            PathOwner::Default => "default".to_owned(),
+            PathOwner::Named(name) => name.to_string(),
         };
         for path in ["/", "/v1", "/healthz", "/v1/session", "/v1/collections", "/v1/collections/a"]
         {

@@ -1,4 +1,4 @@
-//! What a refused request is told: a status, a stable word, a sentence. Why a run does not load lives in `crate::error`.
+//! The errors of requests, as a status, a stable code and a sentence. Errors of loading a run are in `crate::error`.
 
 mod conversions;
 
@@ -23,63 +23,63 @@ use crate::run::coder::Lacking;
 /// Why a request was refused.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// 400: a word for programs, a sentence for people.
+    /// 400: a code for programs and a sentence for people.
     BadRequest(&'static str, String),
-    /// 401: a key is needed, or another one.
+    /// 401: the request needs a key, or its key is unknown.
     Unauthorized,
-    /// 403: the key has a role that may not do this. The role that may.
+    /// 403: the role of the key does not allow this. Contains the role that does.
     Forbidden(Role),
     /// 403: the key is for other collections.
     OtherCollections,
-    /// 403: a page of another site asks for a change.
+    /// 403: a page of another site requests a change.
     CrossSite,
-    /// 421: a host that this service is not.
+    /// 421: the request names a host that is not this service.
     UnknownHost,
-    /// 429: the client sends more requests than it may. When it may send the next.
+    /// 429: the client exceeds its rate limit. Contains the time until it may send the next request.
     TooManyRequests(Duration),
-    /// 403: the service only reads.
+    /// 403: the service was started read-only.
     ReadOnly,
-    /// 403: the items are a copy of a primary's; its address.
+    /// 403: the items are a copy of the primary at this address.
     Follows(String),
-    /// 403: the codes are in a store.
+    /// 403: the codes are in a store, which the service does not change.
     Elsewhere,
-    /// 409: the id is taken.
+    /// 409: an item with this id exists.
     Taken(u64),
-    /// 409: an external id is taken; which, and by which item.
+    /// 409: another item has this external id; `id` is that item.
     ExternalIdTaken { external_id: String, id: u64 },
-    /// 422: another request came with the same key.
+    /// 422: another request has the same idempotency key.
     KeyReused,
-    /// 409: a request with the same key is being made.
+    /// 409: a request with the same idempotency key is in progress.
     KeyUsed,
-    /// 409: a snapshot of this name is there, or one is under way; a word for programs, a sentence for people.
+    /// 409: a snapshot of this name exists, or one is being made. A code for programs and a sentence for people.
     Conflict(&'static str, String),
-    /// 422: the service was started without a directory that this needs; a word for programs, a sentence for people.
+    /// 422: the service was started without a directory that this needs. A code for programs and a sentence for people.
     NoDirectory(&'static str, String),
-    /// 409: what is on disk cannot be served.
+    /// 409: the files on disk cannot be served.
     NotReloaded,
-    /// 409: a reload is under way already.
+    /// 409: a reload is in progress.
     ReloadUnderWay,
-    /// 503: the items are being given to another run.
+    /// 503: the items are being handed over to another run.
     Reloading,
-    /// 503: index or catalogue cannot be written to at the moment.
+    /// 503: the index or the catalogue cannot be written to at the moment.
     NotWritable,
-    /// 500, or 507 where the disk is full: it is not known whether a change was made.
+    /// 500, or 507 where the disk is full: it is unknown whether a change was made.
     OutcomeUnknown { is_disk_full: bool },
-    /// 507: the disk is full, and nothing was changed.
+    /// 507: the disk is full; nothing was changed.
     DiskFull,
-    /// 404: what is not there.
+    /// 404: the item, path or other resource does not exist.
     NotFound(String),
-    /// 404: a collection that is not there.
+    /// 404: the collection does not exist.
     NoCollection(String),
-    /// 405.
+    /// 405: the path does not support the method.
     MethodNotAllowed,
-    /// 408: the request took longer than it may.
+    /// 408: the request exceeded its time limit.
     Timeout,
-    /// 504: a change took longer than it may, and may have been made.
+    /// 504: a change exceeded its time limit, but may still be made.
     ChangeTimeout,
-    /// 413: the body is larger than it may be.
+    /// 413: the body exceeds its size limit.
     TooLarge,
-    /// 415: a word for programs, a sentence for people.
+    /// 415: a code for programs and a sentence for people.
     UnsupportedMediaType(&'static str, String),
     /// 422: an image that cannot be used.
     UnusableImage(String),
@@ -87,15 +87,15 @@ pub(crate) enum ApiError {
     UnusableVector(String),
     /// 422: a text that cannot be used.
     UnusableText(String),
-    /// 422: the service was started without what this needs.
+    /// 422: the service lacks a component that this needs, such as a model.
     Lacking(Lacking),
-    /// 503: no worker, no memory or no place became free in time.
+    /// 503: no worker, memory or place became free in time.
     Busy,
-    /// 503: more images wait than are encoded soon; how long they take.
+    /// 503: the encode queue is too long. Contains the time that its images take.
     Overloaded(Duration),
-    /// 503: a store does not answer. What is told of it.
+    /// 503: a store does not answer. Contains the sentence for people.
     Unavailable(String),
-    /// 500: logged, and nothing of it told.
+    /// 500: the cause is logged and not shown to the client.
     Internal(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -104,7 +104,7 @@ impl ApiError {
         Self::Internal(cause.into())
     }
 
-    /// A body that could not be read: too large, or malformed.
+    /// The error for a body that could not be read: too large, or malformed.
     fn body(status: StatusCode, text: String) -> Self {
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
@@ -112,7 +112,7 @@ impl ApiError {
         }
     }
 
-    /// Says of which item of a list it is.
+    /// Adds to the message the number of the item in a list.
     pub(crate) fn of_item(self, number: usize) -> Self {
         let named = |message: String| format!("items[{number}]: {message}");
         match self {
@@ -122,7 +122,7 @@ impl ApiError {
         }
     }
 
-    /// Says of which image of a form it is.
+    /// Adds to the message the number of the image in a form.
     pub(crate) fn of_image(self, number: usize) -> Self {
         let named = |message: String| format!("image {} of the form: {message}", number + 1);
         match self {
@@ -134,19 +134,19 @@ impl ApiError {
         }
     }
 
-    /// Its answer on the wire, without its status.
+    /// The answer on the wire, without the status.
     pub(crate) fn answer(self) -> ErrorAnswer {
         let (_, code, message) = self.parts();
         ErrorAnswer { error: ErrorBody { code, message } }
     }
 
-    /// Seconds after which it is worth to ask again, where it is.
+    /// The seconds after which a retry is worthwhile, if it is.
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Busy => Some(spread(1)),
             Self::Overloaded(wait) => Some(spread(wait.as_secs() + 1)),
             Self::Unavailable(_) | Self::Reloading | Self::NotWritable => Some(1),
-            // Whole seconds, and none too early.
+            // Whole seconds, rounded up.
             Self::TooManyRequests(wait) => Some(wait.as_secs().saturating_add(1)),
             _ => None,
         }
@@ -332,13 +332,13 @@ impl ApiError {
     }
 }
 
-/// The longest that a client is asked to wait, in seconds, before the wait is spread.
+/// The longest wait that a client is told, in seconds, before the wait is randomised.
 const LONGEST_WAIT: u64 = 30;
 
-/// So many seconds to twice as many: those who were refused together shall not come back together.
+/// A random number from `seconds` to twice `seconds`, so that clients that were refused together do not return together.
 fn spread(seconds: u64) -> u64 {
     let seconds = seconds.clamp(1, LONGEST_WAIT);
-    // Each of these has other keys.
+    // Each `RandomState` has different random keys.
     let random = RandomState::new().build_hasher().finish();
     seconds + random % (seconds + 1)
 }

@@ -1,11 +1,12 @@
-//! What is measured when figures are asked for: the size and the state of each collection. Those of the default collection have no label.
+//! Metrics that are measured when metrics are requested: the size and state of each collection. Those of the default collection have no
+//! label.
 
 use crate::collections::CollectionName;
 use crate::http::AppState;
 
-/// Those that every collection has.
+/// The metrics of every collection.
 const OF_ALL: [&str; 2] = ["dhih_items", "dhih_encode_queue_images"];
-/// Those of an index on this machine's disk.
+/// The metrics of a collection with an index on the local disk.
 const OF_INDEX: [&str; 6] = [
     "dhih_index_segments",
     "dhih_index_segment_bytes",
@@ -15,7 +16,7 @@ const OF_INDEX: [&str; 6] = [
     "dhih_write_error",
 ];
 
-/// Those of a collection that keeps a journal.
+/// The figures of a collection that keeps a journal.
 const OF_REPLICATION: [&str; 3] =
     ["dhih_replication_position", "dhih_replication_lag_seconds", "dhih_replication_connected"];
 
@@ -47,7 +48,7 @@ pub(super) fn record(state: &AppState) {
     }
 }
 
-/// Sets the figures of a collection that was removed to nothing: they cannot be taken back.
+/// Sets the metrics of a removed collection to zero, because the recorder cannot remove them.
 pub(super) fn forget(name: &CollectionName) {
     OF_ALL
         .into_iter()

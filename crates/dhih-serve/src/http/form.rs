@@ -1,5 +1,5 @@
-//! Multipart forms: the pictures and fields of a request. Each field is bounded as it arrives; what a form has no use for is skipped, but
-//! a field that means something elsewhere is an error, because who sent it expects that it counts.
+//! Multipart forms: the pictures and fields of a request. The size of each field is bounded while it arrives. Unknown fields are skipped,
+//! but a field that has a meaning elsewhere is an error, because the client expects it to have an effect.
 
 use std::sync::Arc;
 
@@ -15,44 +15,44 @@ use crate::http::body_memory::Held;
 use crate::http::upload::{Upload, append, held};
 use crate::items::metadata::EXTERNAL_ID;
 
-/// What a form brought.
+/// The content of a form.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
     pub(crate) images: Vec<Upload>,
     pub(crate) labels: Vec<String>,
     pub(crate) id: Option<u64>,
     pub(crate) external_id: Option<String>,
-    /// JSON.
+    /// A JSON object, not parsed yet.
     pub(crate) metadata: Option<String>,
 }
 
-/// What a form is for.
+/// The purpose of a form, which decides the fields that it may have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
-    /// A search by so many images at most.
+    /// A search by images.
     Search {
-        /// At most so many.
+        /// The most images that are allowed.
         images: usize,
     },
-    /// A search by the mean of so many images at most.
+    /// A search by the mean of images.
     Mean {
-        /// At most so many.
+        /// The most images that are allowed.
         images: usize,
     },
-    /// A new item, of so many labels at most.
+    /// A new item.
     NewItem {
-        /// At most so many.
+        /// The most labels that are allowed.
         labels: usize,
     },
 }
 
-/// The longest name of a file that is kept, in characters.
+/// The longest file name that is kept, in characters.
 const NAME: usize = 255;
 /// The longest label, in bytes.
 pub(crate) const LABEL: usize = 256;
-/// The longest id, in bytes: spaces around it are allowed.
+/// The longest id, in bytes. An id may be surrounded by spaces.
 const ID: usize = 64;
-/// The longest metadata as it is sent, in bytes: spaces between its parts are allowed.
+/// The longest metadata as sent, in bytes. They may contain spaces that are not stored.
 const METADATA: usize = 64 << 10;
 
 impl Form {
@@ -127,7 +127,7 @@ impl Form {
             };
             return Err(ApiError::BadRequest("ambiguous_query", message));
         }
-        // A name, not a path; of the characters that are written.
+        // Only the name is kept, without directories and control characters.
         let name = field.file_name().map(|name| {
             let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
             name.chars().filter(|c| !c.is_control()).take(NAME).collect::<String>()
@@ -139,13 +139,13 @@ impl Form {
     }
 }
 
-/// The refusal of more labels than that.
+/// The refusal of an item with more than `most` labels.
 pub(crate) fn too_many_labels(most: usize) -> ApiError {
     let message = format!("there are more than {most} labels; give at most {most}");
     ApiError::BadRequest("unknown_label", message)
 }
 
-/// Refuses a field that means something, but not in this form.
+/// Refuses a field that has a meaning elsewhere, but not in this form.
 fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
     let refused = |code, message| Err(ApiError::BadRequest(code, message));
     match (name, purpose) {
@@ -185,7 +185,7 @@ fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
     }
 }
 
-/// The bytes of a field; `None` where they are more than `most`.
+/// The bytes of a field; `None` where there are more than `most`.
 async fn bytes(mut field: Field<'_>, most: usize) -> Result<Option<Vec<u8>>, ApiError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = field.chunk().await? {
@@ -197,7 +197,7 @@ async fn bytes(mut field: Field<'_>, most: usize) -> Result<Option<Vec<u8>>, Api
     Ok(Some(bytes))
 }
 
-/// The text of a field, of at most so many bytes.
+/// The text of a field with at most `most` bytes.
 async fn text(field: Field<'_>, most: usize, code: &'static str) -> Result<String, ApiError> {
     let name = field.name().unwrap_or_default().to_owned();
     let wrong = |what: String| ApiError::BadRequest(code, format!("`{name}` {what}"));
@@ -206,7 +206,7 @@ async fn text(field: Field<'_>, most: usize, code: &'static str) -> Result<Strin
     String::from_utf8(bytes).map_err(|_| wrong("is no text in UTF-8".into()))
 }
 
-/// The media type of a request, without its parameters and in small letters.
+/// The media type of a request, in lower case and without parameters.
 pub(crate) fn media_type(request: &Request) -> Option<String> {
     let content_type = request.headers().get(CONTENT_TYPE)?;
     let full = String::from_utf8_lossy(content_type.as_bytes());

@@ -1,5 +1,4 @@
-//! Who may be answered: names of the service, keys, sessions and rate limits, and what they say to a request. The layers that ask:
-//! `layers/{caller,rights}.rs`.
+//! Admission of requests by host name, key, session and rate limit. The layers in `layers/{caller,rights}.rs` apply it.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,20 +16,20 @@ use crate::operation::hosts::Hosts;
 use crate::operation::keys::{self, Digest, Keys, NamedKey, Role};
 use crate::operation::rate_limit::{Client, RateLimit};
 
-/// Unknown keys that an address may send at once, and then a second. A right key is always let in: behind a proxy all clients have one
-/// address, and one of them must not lock out the others.
+/// The number of unknown keys that an address may send per second, and in a burst. A known key is always admitted: behind a proxy all
+/// clients have the same address, and one of them must not lock the others out.
 const FAILURES: (NonZeroU32, NonZeroU32) = (NonZeroU32::MIN, NonZeroU32::MIN.saturating_add(19));
 
-/// Who sent a request, as far as it says.
+/// The identity of the sender of a request, as far as the request proves it.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// The key that it brought, or the one of its session.
+    /// The known key that the request contains, or that of its session.
     pub(crate) key: Option<NamedKey>,
-    /// Whether the key is that of a session, which a browser sends by itself.
+    /// Whether the key is that of a session, whose cookie a browser sends on its own.
     by_session: bool,
-    /// Whether it brought a key that is none of the service's.
+    /// Whether the request contains a key that the service does not know.
     unknown_key: bool,
-    /// Absent where a router is called without a server.
+    /// The connection of the request; absent where the router is called without a server.
     pub(crate) connection: Option<Connection>,
 }
 
@@ -40,7 +39,7 @@ impl Caller {
         self.connection.is_some_and(|connection| connection.tls)
     }
 
-    /// What it brought that opens the door.
+    /// The kind of credential that the request contains.
     pub(crate) fn credential(&self) -> Credential {
         match (&self.key, self.by_session) {
             (None, _) => Credential::None,
@@ -49,17 +48,17 @@ impl Caller {
         }
     }
 
-    /// The other end of the connection.
+    /// The address at the other end of the connection.
     fn address(&self) -> Client {
         Client::at(self.connection.map(|connection| connection.peer.ip()))
     }
 }
 
-/// What stands between a request and its answer.
+/// The checks that a request must pass.
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) hosts: Hosts,
-    /// Pages of other sites that may use the service.
+    /// The origins of other sites whose pages may use the service.
     pub(crate) origins: AllowedOrigins,
     keys: ArcSwap<Keys>,
     pub(crate) sessions: Sessions,
@@ -70,7 +69,7 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Lets those in who have `keys`, by the names of this machine, with at most `rate_limit` requests a second each.
+    /// A guard that admits the holders of `keys` under the names of this machine, with at most `rate_limit` requests a second each.
     pub(crate) fn new(keys: Keys, rate_limit: Option<NonZeroU32>) -> Self {
         let (per_second, burst) = FAILURES;
         let two = NonZeroU32::MIN.saturating_add(1);
@@ -85,19 +84,20 @@ impl Guard {
         }
     }
 
-    /// The keys in force.
+    /// The current keys.
     pub(crate) fn keys(&self) -> Arc<Keys> {
         self.keys.load_full()
     }
 
-    /// Puts other keys in force. Sessions of keys that are not among them end.
+    /// Replaces the keys. Sessions whose keys are not among the new ones end.
     pub(crate) fn set_keys(&self, keys: Keys) {
         let keys = Arc::new(keys);
         self.keys.store(keys.clone());
         self.sessions.keep_those_of(&keys);
     }
 
-    /// Who sends these headers. A key in a header counts before a session, and of several keys the one that may do most.
+    /// The caller that sent these headers. A key in a header takes precedence over a session, and of several keys the one with the most
+    /// rights counts.
     pub(crate) fn caller(&self, headers: &HeaderMap, connection: Option<Connection>) -> Caller {
         let keys = self.keys.load();
         let mut caller = Caller { key: None, by_session: false, unknown_key: false, connection };
@@ -117,10 +117,10 @@ impl Guard {
         caller
     }
 
-    /// Counts a request of this caller.
+    /// Counts a request of this caller against its rate limit.
     ///
     /// # Errors
-    /// One that is too many.
+    /// When the caller exceeds its rate limit.
     pub(crate) fn count(&self, caller: &Caller) -> Result<(), ApiError> {
         let Some(limit) = &self.rate_limit else { return Ok(()) };
         let client = match &caller.key {
@@ -130,10 +130,10 @@ impl Guard {
         limit.count(&client).map_err(ApiError::TooManyRequests)
     }
 
-    /// Lets the caller do what the role may do, to a collection or, without one, to the service as a whole.
+    /// Checks that the caller has the role `needed` on a collection or, without one, on the service as a whole.
     ///
     /// # Errors
-    /// No key, an unknown one, one for other collections, or one whose role is not enough.
+    /// When there is no key, or it is unknown, for other collections, or has too low a role.
     pub(crate) fn allow(
         &self,
         caller: &Caller,
@@ -152,7 +152,7 @@ impl Guard {
         }
     }
 
-    /// What the caller may do: the role of its key; without a key, what anybody may.
+    /// The role of the caller: that of its key; without a key, the role that anybody has.
     ///
     /// # Errors
     /// As for [`allow`](Self::allow).
@@ -164,10 +164,10 @@ impl Guard {
         Ok(self.keys.load().anybody_may().unwrap_or(Role::Read))
     }
 
-    /// Begins a session for who gives a key: the key, and the session's token.
+    /// Begins a session for a key. Returns the key and the token of the session.
     ///
     /// # Errors
-    /// An unknown key; a service that asks for none.
+    /// When the key is unknown, or the service needs none.
     pub(crate) fn begin(&self, caller: &Caller, key: &str) -> Result<(NamedKey, String), ApiError> {
         let keys = self.keys.load();
         if keys.is_empty() {
@@ -178,7 +178,7 @@ impl Guard {
         Ok((key.clone(), token))
     }
 
-    /// The refusal of an unknown key.
+    /// The refusal of an unknown key, which counts against the rate limit for unknown keys.
     fn unknown_key(&self, caller: &Caller) -> ApiError {
         match self.failures.count(&caller.address()) {
             Ok(()) => ApiError::Unauthorized,

@@ -1,5 +1,5 @@
-//! `Idempotency-Key`: a request that adds items and comes with a key of its own is made once. Sent again, it is answered as it was, and nothing is
-//! added; another request with the same key is refused. Where the answers are kept: `items/catalogue/answers.rs`.
+//! The header `Idempotency-Key`. A request that adds items and has such a key is made once. If it is sent again, it gets the stored answer
+//! and adds nothing. Another request with the same key is refused. `items/catalogue/answers.rs` stores the answers.
 
 use std::sync::Arc;
 
@@ -16,31 +16,32 @@ use crate::items::catalogue::Answered;
 use crate::items::{Answer, Once, Outcomes};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Says of an answer that it was given before.
+/// Marks an answer that is a repetition of a stored one.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The longest key, in bytes.
 const LONGEST: usize = 256;
 
-/// A request with a key, of which nothing was read yet.
+/// A request with an idempotency key, before its body was read.
 pub(crate) struct KeyedRequest {
     key: String,
     hash: Sha256,
 }
 
-/// A request with a key.
+/// A request with an idempotency key.
 #[derive(Debug, Clone)]
 pub(crate) struct Keyed {
-    /// Whose it is, and the key.
+    /// The name of the API key that sent the request, and the idempotency key.
     key: String,
-    /// SHA-256 of what it asks for, in hexadecimal.
+    /// SHA-256 of path, query and content of the request, in hexadecimal.
     request: String,
 }
 
 impl KeyedRequest {
-    /// The key of a request, if it has one. It is the caller's own: others may use the same.
+    /// The idempotency key of a request, if it has one. It is bound to the API key that sends it, so that clients cannot see each other's
+    /// answers.
     ///
     /// # Errors
-    /// A key that is empty, too long or no printable ASCII; several keys.
+    /// When the key is empty, too long or not printable ASCII, or there are several.
     pub(crate) fn of(request: &Request) -> Result<Option<Self>, ApiError> {
         let mut given = request.headers().get_all(KEY).into_iter();
         let Some(value) = given.next() else { return Ok(None) };
@@ -60,13 +61,13 @@ impl KeyedRequest {
         Ok(Some(Self { key: format!("{owner}\n{key}"), hash }))
     }
 
-    /// With its body.
+    /// Adds the body to the hash.
     pub(crate) fn with_body(mut self, body: &[u8]) -> Keyed {
         add(&mut self.hash, body);
         Keyed { key: self.key, request: to_hex(&self.hash.finalize()) }
     }
 
-    /// With what its form brought, whatever stood between the parts.
+    /// Adds the fields of a form to the hash. The boundary between its parts is left out, because it may differ in a repetition.
     pub(crate) fn with_form(mut self, form: &Form) -> Keyed {
         let Form { images, labels, id, external_id, metadata } = form;
         for image in images {
@@ -82,23 +83,23 @@ impl KeyedRequest {
     }
 }
 
-/// Adds a part with its length, so that no two lists of parts are the same bytes.
+/// Hashes a part with its length before it, so that different lists of parts never have the same hashed bytes.
 fn add(hash: &mut Sha256, part: &[u8]) {
     hash.update((part.len() as u64).to_le_bytes());
     hash.update(part);
 }
 
 impl Keyed {
-    /// The request, to be made once, with what it is answered.
+    /// The `Once` of this request, with the function that makes its answer.
     pub(crate) fn once(self, answer: impl FnOnce(&Outcomes) -> Answer + Send + 'static) -> Once {
         Once { key: self.key, request: self.request, answer: Box::new(answer) }
     }
 }
 
-/// The answer that a request has got, where it comes again; `None` for one without a key, too.
+/// The stored answer, marked as a repetition. `None` if there is none, or if the request has no idempotency key.
 ///
 /// # Errors
-/// Another request came with the same key.
+/// When the stored answer is that of another request with the same key.
 pub(crate) async fn repeated(
     state: &Arc<AppState>,
     keyed: Option<&Keyed>,
@@ -107,7 +108,7 @@ pub(crate) async fn repeated(
     Ok(known.map(|answer| ([(REPLAYED, "true")], respond(answer)).into_response()))
 }
 
-/// The same, of the request that has just been made.
+/// As [`repeated`], but without the mark, for the request whose change has stored the answer.
 ///
 /// # Errors
 /// As for [`repeated`].

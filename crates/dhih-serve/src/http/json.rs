@@ -1,4 +1,4 @@
-//! Bodies of JSON, and what a body is by its media type.
+//! JSON bodies, and the kind of a body by its media type.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -7,23 +7,23 @@ use serde::de::DeserializeOwned;
 use crate::http::ApiError;
 use crate::http::form::media_type;
 
-/// A longer body is read off the threads that answer.
+/// Longer bodies are parsed on a blocking thread, not on the async runtime.
 const SHORT: usize = 64 << 10;
 
-/// What a body is.
+/// The kind of a body.
 pub(crate) enum Kind {
     Form,
     Json,
-    /// JSON Lines: a value on each line.
+    /// JSON Lines: one value per line.
     Lines,
     /// A picture, and nothing else.
     Picture,
 }
 
-/// What a body is; `None` where nothing says so.
+/// The kind of a request's body; `None` where there is no media type.
 ///
 /// # Errors
-/// Anything but a form, JSON or a picture.
+/// When the media type is neither a form, JSON, JSON Lines nor a picture.
 pub(crate) fn kind(request: &Request) -> Result<Option<Kind>, ApiError> {
     match media_type(request).as_deref() {
         Some("multipart/form-data") => Ok(Some(Kind::Form)),
@@ -35,7 +35,7 @@ pub(crate) fn kind(request: &Request) -> Result<Option<Kind>, ApiError> {
     }
 }
 
-/// The refusal of a body of another type.
+/// The refusal of a body of an unsupported type.
 pub(crate) fn unsupported(what: &str) -> ApiError {
     let message = format!(
         "{what}send multipart/form-data with the field `image`, or application/json; searches also take a picture alone, as image/jpeg"
@@ -43,20 +43,20 @@ pub(crate) fn unsupported(what: &str) -> ApiError {
     ApiError::UnsupportedMediaType("unsupported_media_type", message)
 }
 
-/// Reads a body of JSON.
+/// Reads a JSON body.
 ///
 /// # Errors
-/// A body that is too large, no JSON, or has other fields than are expected.
+/// When the body is too large, is not JSON, or has unexpected fields.
 pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(
     request: Request,
 ) -> Result<T, ApiError> {
     json_of(Bytes::from_request(request, &()).await?).await
 }
 
-/// Reads JSON.
+/// Parses JSON. A long text is parsed on a worker thread.
 ///
 /// # Errors
-/// No JSON, or other fields than are expected.
+/// When the bytes are not valid JSON, or the fields are not the expected ones.
 pub(crate) async fn json_of<T: DeserializeOwned + Send + 'static>(
     bytes: Bytes,
 ) -> Result<T, ApiError> {
@@ -71,10 +71,10 @@ pub(crate) async fn json_of<T: DeserializeOwned + Send + 'static>(
     })
 }
 
-/// Reads a body that must be JSON.
+/// Reads a body that must have the media type of JSON.
 ///
 /// # Errors
-/// As for [`json`]; a body of another type.
+/// As for [`json`]; when the body has another media type.
 pub(crate) async fn only_json<T: DeserializeOwned + Send + 'static>(
     request: Request,
 ) -> Result<T, ApiError> {

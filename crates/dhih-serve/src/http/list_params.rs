@@ -1,4 +1,4 @@
-//! The query strings of listings, counts and deletions: which items are meant. By hand, as those of searches (`params.rs`).
+//! The query strings of listings, counts, deletions and exports. They are parsed by hand because labels may be repeated, as in `params.rs`.
 
 use axum::http::Uri;
 
@@ -7,13 +7,13 @@ use crate::http::ApiError;
 use crate::http::form::too_many_labels;
 use crate::http::params::{Bounds, number, push_label, wrong};
 
-/// Most items of a page.
-const MOST: usize = 1000;
+/// The most items of a page.
+const MAX_LIMIT: usize = 1000;
 
-/// A page, checked.
+/// The checked parameters of a listing.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Listed {
-    /// The first id that is listed.
+    /// The smallest id to list.
     pub(crate) first: u64,
     pub(crate) limit: usize,
     pub(crate) external_id: Option<String>,
@@ -23,29 +23,34 @@ pub(crate) struct Listed {
 
 /// Reads and checks the query string of a listing.
 pub(crate) fn listed(uri: &Uri, bounds: Bounds) -> Result<Listed, ApiError> {
-    let params = parse(uri, Taken::Page).map_err(wrong)?;
+    let params = parse(uri, Accepted::Page).map_err(wrong)?;
     let AllParams { after, limit, external_id, label, filter, .. } = params;
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MOST).contains(&limit) {
-        return Err(wrong(format!("limit is {limit}; give 1 to {MOST}")));
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(wrong(format!("limit is {limit}; give 1 to {MAX_LIMIT}")));
     }
     check_labels(&label, bounds)?;
     let first = after.map_or(0, |after| after.saturating_add(1));
     Ok(Listed { first, limit, external_id, labels: label, filter })
 }
 
-/// Reads and checks a query string that says which items are meant: labels, and a filter of the metadata.
+/// Reads and checks a query string that selects items by labels and by a filter of the metadata.
 pub(crate) fn choice(uri: &Uri, bounds: Bounds) -> Result<ChoiceParams, ApiError> {
-    let AllParams { label, filter, .. } = parse(uri, Taken::Choice).map_err(wrong)?;
+    let AllParams { label, filter, .. } = parse(uri, Accepted::Choice).map_err(wrong)?;
     check_labels(&label, bounds)?;
     Ok(ChoiceParams { label, filter })
 }
 
 /// Reads and checks the query string of an export.
 pub(crate) fn exported(uri: &Uri, bounds: Bounds) -> Result<ExportParams, ApiError> {
-    let AllParams { label, filter, format, .. } = parse(uri, Taken::Export).map_err(wrong)?;
+    let AllParams { label, filter, format, .. } = parse(uri, Accepted::Export).map_err(wrong)?;
     check_labels(&label, bounds)?;
-    Ok(ExportParams { label, filter, format: format.unwrap_or_default() })
+    let format = format.unwrap_or_default();
+    if format == ExportFormat::Parquet && cfg!(not(feature = "parquet")) {
+        let missing = "this service was built without Parquet; give format=ndjson, or build dhih-serve with `--features parquet`";
+        return Err(wrong(missing.to_owned()));
+    }
+    Ok(ExportParams { label, filter, format })
 }
 
 fn format(text: &str) -> Result<ExportFormat, String> {
@@ -56,18 +61,18 @@ fn format(text: &str) -> Result<ExportFormat, String> {
     }
 }
 
-/// Which parameters there are beside `label` and `filter`.
+/// The parameters that are accepted beside `label` and `filter`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    /// Those of a page.
+enum Accepted {
+    /// The parameters of a page.
     Page,
-    /// None.
+    /// No further parameters.
     Choice,
-    /// `format`.
+    /// The parameter `format`.
     Export,
 }
 
-/// All parameters together.
+/// The parameters of all these query strings together.
 #[derive(Debug, Default)]
 struct AllParams {
     after: Option<u64>,
@@ -85,8 +90,8 @@ fn check_labels(labels: &[String], bounds: Bounds) -> Result<(), ApiError> {
     }
 }
 
-fn parse(uri: &Uri, taken: Taken) -> Result<AllParams, String> {
-    let is_list = taken == Taken::Page;
+fn parse(uri: &Uri, accepted: Accepted) -> Result<AllParams, String> {
+    let is_list = accepted == Accepted::Page;
     let mut params = AllParams::default();
     for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let repeated = match &*name {
@@ -95,12 +100,14 @@ fn parse(uri: &Uri, taken: Taken) -> Result<AllParams, String> {
             "external_id" if is_list => params.external_id.replace(value.into_owned()).is_some(),
             "filter" => params.filter.replace(value.into_owned()).is_some(),
             "label" => push_label(&mut params.label, value)?,
-            "format" if taken == Taken::Export => params.format.replace(format(&value)?).is_some(),
+            "format" if accepted == Accepted::Export => {
+                params.format.replace(format(&value)?).is_some()
+            }
             _ => {
-                let others = match taken {
-                    Taken::Page => "after, limit, external_id, ",
-                    Taken::Export => "format, ",
-                    Taken::Choice => "",
+                let others = match accepted {
+                    Accepted::Page => "after, limit, external_id, ",
+                    Accepted::Export => "format, ",
+                    Accepted::Choice => "",
                 };
                 return Err(format!(
                     "there is no parameter `{name}`; there are {others}label and filter"

@@ -1,5 +1,5 @@
-//! HTTP: the router, which says what path is answered by whom, and what surrounds every answer (`layers/`). A resource each has a file
-//! in `routes/`.
+//! HTTP: the router, which maps paths to handlers, and the layers around it (`layers/`). The handlers of each resource are in a file of
+//! `routes/`.
 
 mod admin;
 mod body_memory;
@@ -48,7 +48,7 @@ use self::routes::{
     replication, samples, search, session, snapshots,
 };
 
-/// A whole service as a router: its collections, or a single one.
+/// A complete service as a router: its collections, or a single one.
 pub fn app(collections: impl Into<Collections>) -> Router {
     let collections = collections.into();
     let prefix = collections.shared().path_prefix().clone();
@@ -57,7 +57,7 @@ pub fn app(collections: impl Into<Collections>) -> Router {
     prefix::below(&prefix, Router::new().fallback(dispatch::dispatch).with_state(dispatch))
 }
 
-/// What is of no single collection.
+/// The routes that belong to no collection.
 fn service_router(collections: Collections) -> Router {
     crate::operation::telemetry::recorder();
     let shared = collections.shared().clone();
@@ -91,7 +91,7 @@ fn service_router(collections: Collections) -> Router {
     surrounded(&shared, guarded.fallback(collection_routes::unknown), open).with_state(collections)
 }
 
-/// A collection's paths.
+/// The routes of a collection.
 fn collection_router(state: Arc<AppState>) -> Router {
     let shared = state.shared().clone();
     let gate = layers::Gate { shared: shared.clone(), collection: Some(state.name().clone()) };
@@ -118,6 +118,7 @@ fn collection_router(state: Arc<AppState>) -> Router {
     let reading = Router::new()
         .route("/v1/search", post(search::search).layer(picture_memory.clone()))
         .route("/v1/encode", post(encode::encode).layer(picture_memory))
+        .route("/v1/encode/batch", post(encode::batch).layer(body_memory.clone()))
         .route("/v1/search/batch", post(search::batch).layer(body_memory))
         .route("/v1/fields", get(metadata::fields))
         .route("/v1/items", get(listing::list))
@@ -135,14 +136,14 @@ fn collection_router(state: Arc<AppState>) -> Router {
     surrounded(&shared, guarded, Router::new()).with_state(state)
 }
 
-/// The layers of every answer, around paths that are guarded and paths that are open to all.
+/// Adds the layers that are common to all routes. `guarded` routes check the caller; `open` routes admit everyone.
 fn surrounded<S: Clone + Send + Sync + 'static>(
     shared: &Arc<Shared>,
     guarded: Router<S>,
     open: Router<S>,
 ) -> Router<S> {
     let not_allowed = async || ApiError::MethodNotAllowed;
-    // The layer that is added last is asked first: is it this service that is meant, who asks, too often, and are too many under way?
+    // The layer that is added last runs first.
     let guarded = guarded
         .method_not_allowed_fallback(not_allowed)
         .layer(from_fn_with_state(shared.clone(), layers::admit));

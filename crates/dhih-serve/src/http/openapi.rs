@@ -1,4 +1,4 @@
-//! The description of the API: OpenAPI 3.1 at `/openapi.json`, and Swagger UI over it at `/docs`.
+//! The OpenAPI 3.1 description of the API at `/openapi.json`, and Swagger UI at `/docs`.
 
 use axum::Router;
 use utoipa::{
@@ -26,7 +26,7 @@ use crate::operation::path_prefix::PathPrefix;
     ),
     servers((url = "/", description = "this service")),
     paths(
-        search::search, search::batch, encode::encode, items::item, items::image, items::pairs, items::delete, adding::add, adding::add_batch,
+        search::search, search::batch, encode::encode, encode::batch, items::item, items::image, items::pairs, items::delete, adding::add, adding::add_batch,
         listing::list, listing::count, export::export, listing::delete, metadata::fields, metadata::declare, metadata::put,
         samples::samples, samples::sample, samples::image,
         collections::list, collections::one, collections::make, collections::remove,
@@ -40,7 +40,7 @@ use crate::operation::path_prefix::PathPrefix;
 )]
 struct Description;
 
-/// The ways in which a key may come.
+/// Adds the two ways of sending a key to the description.
 struct Keys;
 
 impl Modify for Keys {
@@ -55,7 +55,7 @@ impl Modify for Keys {
     }
 }
 
-/// What every path but the probes may answer, whatever it is for.
+/// Adds the error answers that all paths but the probes have in common.
 struct Refusals;
 
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
@@ -91,7 +91,7 @@ pub(crate) fn routes(prefix: &PathPrefix) -> Router<Collections> {
         let own = ServerBuilder::new().url(prefix.as_str()).description(Some("this service"));
         api.servers = Some(vec![own.build()]);
     }
-    // Where the page finds the description; the route itself knows of no prefix.
+    // The page fetches the description below the prefix; the route itself is registered without it.
     let config = Config::new([format!("{prefix}/openapi.json")]);
     let config = config.validator_url("none").persist_authorization(false);
     let ui = SwaggerUi::new("/docs").url("/openapi.json", api).config(config);

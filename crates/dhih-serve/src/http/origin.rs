@@ -1,12 +1,12 @@
-//! Which page a request comes from, by what a browser says: a page of another site may not change anything here, unless its origin is
-//! allowed and it brings a key.
+//! The origin of a request by the headers of a browser. A page of another site may change nothing, unless its origin is allowed and it
+//! sends a key.
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
 
 use crate::http::ApiError;
 use crate::operation::allowed_origin::AllowedOrigin;
 
-/// The origins of other sites whose pages may read here, and with a key change.
+/// The origins of other sites whose pages may read and, with a key, make changes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AllowedOrigins(Vec<AllowedOrigin>);
 
@@ -19,14 +19,14 @@ impl AllowedOrigins {
         self.0.is_empty()
     }
 
-    /// The origin of the page that a request comes from, where it is one of these.
+    /// The origin of the page that sent a request, if it is allowed.
     pub(crate) fn page<'h>(&self, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
         let mut pages = headers.get_all(header::ORIGIN).iter();
         let (page, None) = (pages.next()?, pages.next()) else { return None };
         self.0.iter().any(|origin| origin.as_str().as_bytes() == page.as_bytes()).then_some(page)
     }
 
-    /// Where a request comes from.
+    /// Classifies the origin of a request.
     pub(crate) fn origin(&self, headers: &HeaderMap, uri: &Uri, tls: bool) -> Origin {
         match self.page(headers) {
             Some(_) => Origin::Allowed,
@@ -35,32 +35,33 @@ impl AllowedOrigins {
     }
 }
 
-/// What a request brings that opens the door.
+/// The kind of credential in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Credential {
-    /// Nothing that is known.
+    /// No credential.
     None,
-    /// A key in a header, which only who knows the key can send.
+    /// A key in a header. Only a program or page that knows the key can send it.
     Key,
-    /// The cookie of a session, which a browser sends by itself.
+    /// The cookie of a session, which a browser sends on its own.
     Session,
 }
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// From a page of this service.
+    /// A page of this service.
     Same,
-    /// Not said: from a program, or typed into a browser.
+    /// No origin is stated: the request comes from a program, or its address was typed into a browser.
     Unsaid,
-    /// From a page of an allowed origin.
+    /// A page of an allowed origin.
     Allowed,
-    /// From another site's page.
+    /// A page of another site.
     Other,
 }
 
 impl Origin {
-    /// By `Sec-Fetch-Site` and `Origin`. Browsers leave out the first where the page came over plain HTTP, and older ones always.
+    /// Classifies by `Sec-Fetch-Site` and `Origin`. Browsers omit the first for pages that came over plain HTTP, and older browsers always
+    /// omit it.
     fn of(headers: &HeaderMap, uri: &Uri, tls: bool) -> Self {
         let mut origin = Self::Unsaid;
         for site in headers.get_all("sec-fetch-site") {
@@ -81,11 +82,11 @@ impl Origin {
         origin
     }
 
-    /// Lets a change pass that is not of another site's page. Where a browser sends what opens the door by itself, it must say that the
-    /// page is the service's own; a page of an allowed origin must bring a key.
+    /// Refuses changes by pages of other sites. With a credential that a browser sends on its own, the browser must state that the page is
+    /// the service's own. A page of an allowed origin must send a key.
     ///
     /// # Errors
-    /// Any other request.
+    /// When the request comes from elsewhere.
     pub(crate) fn may_change(self, credential: Credential) -> Result<(), ApiError> {
         match (self, credential) {
             (Self::Same, _)
@@ -95,10 +96,10 @@ impl Origin {
         }
     }
 
-    /// Lets a request for a session pass, whose cookie is for the service's own page alone.
+    /// Refuses requests for a session that come from pages of other sites. The cookie is only for the pages of the service itself.
     ///
     /// # Errors
-    /// As for [`may_change`](Self::may_change); a page of an allowed origin.
+    /// As for [`may_change`](Self::may_change); for pages of allowed origins, too.
     pub(crate) fn may_have_session(self, credential: Credential) -> Result<(), ApiError> {
         match self {
             Self::Allowed => Err(ApiError::CrossSite),
@@ -107,7 +108,7 @@ impl Origin {
     }
 }
 
-/// The host and port that a request is for: of its target where that has them, as requests to a proxy do, or of its one `Host` header.
+/// The host and port that a request names: those in its target (requests to a proxy have them), or those in its only `Host` header.
 pub(crate) fn authority(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());
@@ -184,7 +185,7 @@ mod tests {
         assert_eq!(from("photos.example", "https://photos.example", true), Origin::Same);
         assert_eq!(from("photos.example:443", "https://photos.example", true), Origin::Same);
         assert_eq!(from("photos.example", "http://photos.example", true), Origin::Other);
-        // A proxy may encrypt what comes here plainly.
+        // A proxy may terminate TLS in front of the service.
         assert_eq!(from("photos.example", "https://photos.example", false), Origin::Same);
         assert_eq!(from("photos.example", "http://photos.example:8080", false), Origin::Other);
         assert_eq!(from("[::1]:7878", "http://[::1]:7878", false), Origin::Same);

@@ -1,4 +1,4 @@
-//! The query string of a search. By hand, because `label` may be repeated, which the usual decoder does not allow.
+//! The query string of a search. It is parsed by hand because `label` may be repeated, which axum's `Query` does not support.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,49 +12,49 @@ use crate::run::Run;
 use crate::run::view::Shown;
 use crate::search::MOST_CANDIDATES;
 
-/// How much to answer, checked against the codes' length.
+/// The checked parameters of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Extent {
     pub(crate) k: usize,
-    /// So many of the nearest are passed over.
+    /// The number of nearest neighbours to skip.
     pub(crate) offset: usize,
     pub(crate) radius: u32,
     pub(crate) labels: Vec<String>,
-    /// A filter of the metadata, as JSON.
+    /// A filter of the metadata, as JSON text.
     pub(crate) filter: Option<String>,
     pub(crate) codes: bool,
-    /// Whether hits come with what users keep with them.
+    /// Whether hits contain metadata and external ids.
     pub(crate) metadata: bool,
     pub(crate) rerank: bool,
-    /// Candidates to rescore.
+    /// The number of candidates to rescore.
     pub(crate) rescore: Option<usize>,
     /// The time after which the search by codes stops.
     pub(crate) budget: Option<Duration>,
     /// Whether the images of a form are one query, their mean.
     pub(crate) mean: bool,
-    /// Whether the answer says how the index was searched.
+    /// Whether the answer explains how the index was searched.
     pub(crate) explain: bool,
 }
 
 impl Extent {
-    /// Whether the index alone answers, however many are near.
+    /// Whether the index alone can answer, without a filter, labels, metadata or another order.
     pub(crate) fn is_plain(&self) -> bool {
         let is_ordered = self.rerank || self.rescore.is_some() || self.budget.is_some();
         self.labels.is_empty() && self.filter.is_none() && !self.metadata && !is_ordered
     }
 
-    /// How many of the nearest are looked for.
+    /// The number of nearest neighbours to search for, which includes the skipped ones.
     pub(crate) fn reach(&self) -> usize {
         self.k + self.offset
     }
 
-    /// What hits come with.
+    /// The optional fields of hits.
     pub(crate) fn shown(&self) -> Shown {
         Shown { codes: self.codes, metadata: self.metadata }
     }
 }
 
-/// What a run makes of parameters.
+/// The bounds that a run sets for parameters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     /// Bits of its codes.
@@ -74,7 +74,7 @@ pub(crate) fn extent(uri: &Uri, bounds: Bounds) -> Result<Extent, ApiError> {
     checked(parse(uri.query().unwrap_or_default()).map_err(wrong)?, bounds)
 }
 
-/// Reads and checks the query string of the pairs of an item.
+/// Reads and checks the query string of a request for the pairs of an item.
 pub(crate) fn pairs_extent(uri: &Uri, bounds: Bounds) -> Result<Extent, ApiError> {
     let params = parse(uri.query().unwrap_or_default()).map_err(wrong)?;
     if params.rerank.is_some() || params.rescore.is_some() || params.budget_us.is_some() {
@@ -191,7 +191,7 @@ fn parse(query: &str) -> Result<SearchParams, String> {
     Ok(params)
 }
 
-/// Takes one more label, which may always be repeated.
+/// Appends a label. Returns `false`, which means "not given twice", because labels may be repeated.
 pub(super) fn push_label(labels: &mut Vec<String>, label: Cow<'_, str>) -> Result<bool, String> {
     if label.len() > LABEL {
         return Err(format!("a `label` is longer than {LABEL} bytes"));

@@ -1,5 +1,5 @@
-//! A service below a path: requests lose the prefix before they are routed, so that routes, limits and the log know nothing of it, and
-//! redirections get it again. The paths in answers have it from `Run::path_prefix`.
+//! A service below a path prefix. The prefix is removed from requests before routing, so that routes, limits and log do not see it, and is
+//! put back into redirects. Paths in answers contain it by `Run::path_prefix`.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::http::target::{lead_outside, with_path_and_query};
 use crate::operation::path_prefix::PathPrefix;
 use crate::operation::resource_policy::ResourcePolicy;
 
-/// `app` below a path. Nothing answers beside it.
+/// Serves `app` below the prefix. All other paths are answered by 404.
 pub(super) fn below(prefix: &PathPrefix, app: Router) -> Router {
     if prefix.is_root() {
         return app;
@@ -41,21 +41,21 @@ async fn strip(
                 lead_outside(&mut response, "/", &format!("{prefix}/"));
                 return response;
             }
-            None => beside(&prefix),
+            None => outside_prefix(&prefix),
         },
-        // Links of the page are relative to its path, which ends in a stroke.
+        // Links of the page are relative to its path, which must end with a slash.
         Some(rest) if rest.is_empty() || rest.starts_with('?') => {
             let page = [(header::LOCATION, format!("{prefix}/{rest}"))];
             (StatusCode::PERMANENT_REDIRECT, page).into_response()
         }
-        _ => beside(&prefix),
+        _ => outside_prefix(&prefix),
     };
     headers.add(&mut own);
     own
 }
 
-/// The answer to a request for anything else on this host and port.
-fn beside(prefix: &PathPrefix) -> Response {
+/// The answer to a request outside of the prefix.
+fn outside_prefix(prefix: &PathPrefix) -> Response {
     let message = format!("there is nothing here: this service is below {prefix}/");
     ApiError::NotFound(message).into_response()
 }

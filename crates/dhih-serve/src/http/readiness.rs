@@ -1,20 +1,20 @@
-//! Whether requests should be sent here, for load balancers and supervisors.
+//! Readiness, which tells load balancers and supervisors whether to send requests here.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What the service is doing.
+/// The phase in the life of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// The model and the index are being opened and verified.
+    /// The models and the indexes are being opened and verified.
     Loading,
-    /// Requests are answered.
+    /// The service answers requests.
     Serving,
-    /// The service was told to stop: requests are still answered, but new ones should go elsewhere.
+    /// The service is shutting down. It still answers, but new requests should go elsewhere.
     Stopping,
 }
 
-/// The phase. Any thread may read it and lead to the next.
+/// The current phase, readable and advanceable by any thread.
 #[derive(Debug)]
 pub(crate) struct Readiness(AtomicU8);
 
@@ -33,7 +33,7 @@ impl Readiness {
         }
     }
 
-    /// Goes on to a later phase; nothing leads back.
+    /// Moves on to a later phase. An earlier phase has no effect.
     pub(crate) fn advance(&self, phase: Phase) {
         self.0.fetch_max(phase as u8, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! Sessions of the web page: a key is given once, and a random token in a cookie that scripts cannot read stands for it from then on.
-//! They live in memory alone and end with the program.
+//! Sessions of the web page: after the key is sent once, a random token in a cookie that scripts cannot read stands for it. Sessions are in
+//! memory only and end with the process.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,19 +10,19 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use crate::operation::keys::{Digest, Keys};
 use crate::operation::path_prefix::PathPrefix;
 
-/// The cookie over plain HTTP, and over TLS, where a browser sees to it that no other host has set it. A cookie of one path alone cannot have
-/// that; a browser sees to it then that it was set over TLS.
+/// The names of the cookie: over plain HTTP, over TLS, and over TLS below a path prefix. With `__Host-`, browsers ensure that no other host
+/// has set the cookie. They refuse this for a cookie of one path. With `__Secure-` they ensure that it was set over TLS.
 const COOKIE: &str = "dhih-session";
 const HOST_COOKIE: &str = "__Host-dhih-session";
 const SECURE_COOKIE: &str = "__Secure-dhih-session";
 
-/// A session ends when it was not used for so long.
+/// A session ends after this time without a request.
 const IDLE: Duration = Duration::from_secs(12 * 60 * 60);
-/// Sessions at most; one more ends the one that was not used for longest.
-const MOST: usize = 4096;
+/// The most sessions. A further one ends the session that has been unused for longest.
+const MAX_SESSIONS: usize = 4096;
 
-/// The sessions of a service, by the digest of their token. A session remembers its key by digest: name and role are those that the
-/// key has when it is used.
+/// The open sessions by the digest of their token. A session stores the digest of its key, so that the name and the role are those of the
+/// key at the time of use.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     open: Mutex<HashMap<Digest, Session>>,
@@ -39,19 +39,19 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a session of a key; its token.
+    /// Begins a session for a key and returns its token.
     ///
     /// # Errors
-    /// Where the system gives no random bytes.
+    /// When the system cannot provide random bytes.
     pub(crate) fn begin(&self, key: Digest, now: Instant) -> Result<String, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         let token = dhih_index::to_hex(&bytes);
         let mut open = self.open();
-        if open.len() >= MOST {
+        if open.len() >= MAX_SESSIONS {
             open.retain(|_, session| !session.is_over(now));
         }
-        if open.len() >= MOST {
+        if open.len() >= MAX_SESSIONS {
             let oldest = open.iter().min_by_key(|(_, session)| session.used);
             if let Some(oldest) = oldest.map(|(token, _)| *token) {
                 open.remove(&oldest);
@@ -61,7 +61,7 @@ impl Sessions {
         Ok(token)
     }
 
-    /// The key of the session of this token, which is used now.
+    /// The key of the session with this token. The session counts as used now.
     pub(crate) fn key(&self, token: &str, now: Instant) -> Option<Digest> {
         let token = Digest::of(token);
         let mut open = self.open();
@@ -74,12 +74,12 @@ impl Sessions {
         Some(session.key)
     }
 
-    /// Ends the session of this token.
+    /// Ends the session with this token.
     pub(crate) fn end(&self, token: &str) {
         self.open().remove(&Digest::of(token));
     }
 
-    /// Ends the sessions of keys that there are no more.
+    /// Ends the sessions whose keys do not exist any more.
     pub(crate) fn keep_those_of(&self, keys: &Keys) {
         self.open().retain(|_, session| keys.find(session.key).is_some());
     }
@@ -91,19 +91,19 @@ impl Session {
     }
 }
 
-/// The cookie that carries the token of a session, for the paths of the service alone.
+/// The cookie of sessions, for the paths of the service only.
 #[derive(Debug, Default)]
 pub(crate) struct SessionCookie {
     prefix: PathPrefix,
 }
 
 impl SessionCookie {
-    /// Of a service below this path.
+    /// The cookie of a service below this path prefix.
     pub(crate) fn below(prefix: PathPrefix) -> Self {
         Self { prefix }
     }
 
-    /// The token that a request brings in its cookie.
+    /// The token in the cookie of a request.
     pub(crate) fn token<'h>(&self, headers: &'h HeaderMap, tls: bool) -> Option<&'h str> {
         let cookies =
             headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
@@ -112,10 +112,10 @@ impl SessionCookie {
         pairs.find(|(name, _)| *name == self.name(tls)).map(|(_, token)| token)
     }
 
-    /// The cookie that carries a token until the browser is closed; without one, the cookie that makes the browser forget it.
+    /// The cookie that holds a token until the browser is closed. Without a token, a cookie that makes the browser delete it.
     ///
     /// # Errors
-    /// A token that no header can carry.
+    /// When the token is not valid in a header.
     pub(crate) fn of(
         &self,
         token: Option<&str>,
@@ -171,12 +171,13 @@ mod tests {
     fn beyond_the_most_the_one_that_was_not_used_for_longest_ends() {
         let (sessions, key, start) = (Sessions::default(), Digest::of("key"), Instant::now());
         let at = |second: usize| start + Duration::from_secs(second as u64);
-        let tokens: Vec<_> = (0..MOST).map(|i| sessions.begin(key, at(i)).unwrap()).collect();
-        assert!(sessions.key(&tokens[0], at(MOST)).is_some());
-        sessions.begin(key, at(MOST)).unwrap();
-        assert!(sessions.key(&tokens[0], at(MOST)).is_some());
-        assert!(sessions.key(&tokens[1], at(MOST)).is_none());
-        assert_eq!(sessions.open().len(), MOST);
+        let tokens: Vec<_> =
+            (0..MAX_SESSIONS).map(|i| sessions.begin(key, at(i)).unwrap()).collect();
+        assert!(sessions.key(&tokens[0], at(MAX_SESSIONS)).is_some());
+        sessions.begin(key, at(MAX_SESSIONS)).unwrap();
+        assert!(sessions.key(&tokens[0], at(MAX_SESSIONS)).is_some());
+        assert!(sessions.key(&tokens[1], at(MAX_SESSIONS)).is_none());
+        assert_eq!(sessions.open().len(), MAX_SESSIONS);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What all collections of a service share: limits, keys, places for requests, memory for bodies, and threads.
+//! The state that all collections of a service share: limits, keys, places for requests, memory for bodies, and threads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +24,10 @@ use crate::run::Run;
 use crate::run::links::LinkTemplate;
 use crate::search::Cancellation;
 
-/// Changes that wait for their turn at once.
+/// The most changes that wait for their turn at once.
 const CHANGES: usize = 64;
 
-/// Exports at once: each has a thread for as long as its client reads.
+/// The most exports in progress: each takes a thread for as long as its client reads.
 const EXPORTS: usize = 4;
 
 /// What the requests of a service share, whichever collection they are for.
@@ -39,22 +39,23 @@ pub struct Shared {
     bodies: Arc<BodyMemory>,
     readiness: Readiness,
     queue: QueueConfig,
-    /// Places for exports under way.
+    /// The places for exports in progress.
     exports: Arc<Semaphore>,
     path_prefix: PathPrefix,
     links: Option<LinkTemplate>,
     resource_policy: ResourcePolicy,
     max_lag: Option<Duration>,
-    /// Threads that decode and search.
+    /// Threads for decoding and searching.
     threads: BlockingPool,
-    /// Threads that change what is served. They wait for each other and for the disk, and the more of them wait, the more is made in one change.
+    /// Threads for changes. They wait for each other and for the disk. Changes that wait are made together in one group commit, so more
+    /// threads make larger groups.
     changing: BlockingPool,
-    /// Threads that wait for a store elsewhere; however long that takes, those above are not among them.
+    /// Threads that wait for a remote store. However slow the store is, `threads` stay free.
     store_threads: BlockingPool,
 }
 
 impl Shared {
-    /// Serves within `limits`, to those with `keys`, under the names of this machine.
+    /// State with the given limits, keys and queue, under the host names of this machine.
     pub fn new(limits: Limits, keys: Keys, queue: QueueConfig) -> Self {
         let readiness = Readiness::default();
         readiness.advance(Phase::Serving);
@@ -76,21 +77,21 @@ impl Shared {
         }
     }
 
-    /// Serves under these names instead.
+    /// Replaces the host names of the service.
     #[must_use]
     pub fn with_hosts(mut self, hosts: Hosts) -> Self {
         self.guard.hosts = hosts;
         self
     }
 
-    /// Lets pages of these origins read what is served, and with a key change it.
+    /// Allows pages of these origins to read and, with a key, to make changes.
     #[must_use]
     pub fn with_allowed_origins(mut self, origins: Vec<AllowedOrigin>) -> Self {
         self.guard.origins = AllowedOrigins::new(origins);
         self
     }
 
-    /// Serves below this path: the paths in answers begin with it.
+    /// Serves below a path prefix, with which the paths in answers begin.
     #[must_use]
     pub fn with_path_prefix(mut self, prefix: PathPrefix) -> Self {
         self.guard.cookie = SessionCookie::below(prefix.clone());
@@ -98,58 +99,58 @@ impl Shared {
         self
     }
 
-    /// Gives items links to their originals.
+    /// Adds links to the originals of items.
     #[must_use]
     pub fn with_links(mut self, links: Option<LinkTemplate>) -> Self {
         self.links = links;
         self
     }
 
-    /// Lets pages of other sites show answers, such as pictures, without reading them.
+    /// Sets whether pages of other sites may embed answers, such as pictures, without reading them.
     #[must_use]
     pub fn with_resource_policy(mut self, policy: ResourcePolicy) -> Self {
         self.resource_policy = policy;
         self
     }
 
-    /// Has requests sent elsewhere while what is served is further behind a primary.
+    /// Makes `/readyz` report that requests should go elsewhere while a copy lags further behind its primary than this.
     #[must_use]
     pub fn with_max_lag(mut self, most: Option<Duration>) -> Self {
         self.max_lag = most;
         self
     }
 
-    /// How far behind its primary what is served may be.
+    /// The longest lag of a copy that is still ready.
     pub(crate) fn max_lag(&self) -> Option<Duration> {
         self.max_lag
     }
 
-    /// Where originals are.
+    /// The template of the links to originals.
     pub(crate) fn links(&self) -> Option<&LinkTemplate> {
         self.links.as_ref()
     }
 
-    /// Who may show answers.
+    /// Which pages may embed answers.
     pub(crate) fn resource_policy(&self) -> ResourcePolicy {
         self.resource_policy
     }
 
-    /// The path below which all is served.
+    /// The path prefix of the service.
     pub(crate) fn path_prefix(&self) -> &PathPrefix {
         &self.path_prefix
     }
 
-    /// The limits requests are held to.
+    /// The limits of requests.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Puts other keys in force, at once. Sessions of keys that are not among them end.
+    /// Replaces the keys at once. Sessions whose keys are not among the new ones end.
     pub fn set_keys(&self, keys: Keys) {
         self.guard.set_keys(keys);
     }
 
-    /// Says at `/readyz` that new requests should go elsewhere. Those that come are still answered.
+    /// Makes `/readyz` report that new requests should go elsewhere. Requests that still arrive are answered.
     pub fn stop_soon(&self) {
         self.readiness.advance(Phase::Stopping);
     }
@@ -158,12 +159,12 @@ impl Shared {
         self.readiness.phase()
     }
 
-    /// Who may be answered.
+    /// The checks that requests must pass.
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    /// Places for requests under way.
+    /// The places for requests in progress.
     pub(crate) fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
@@ -173,22 +174,22 @@ impl Shared {
         &self.bodies
     }
 
-    /// Places for exports under way.
+    /// The places for exports in progress.
     pub(crate) fn exports(&self) -> &Arc<Semaphore> {
         &self.exports
     }
 
-    /// How images are gathered.
+    /// The settings of the encode queue.
     pub(crate) fn queue(&self) -> QueueConfig {
         self.queue
     }
 
-    /// Threads that decode and search.
+    /// The threads for decoding and searching.
     pub(crate) fn threads(&self) -> &BlockingPool {
         &self.threads
     }
 
-    /// Does `job` on a worker thread. The worker stays taken until the job ends, even if its request is given up.
+    /// Runs `job` on a worker thread. The thread stays taken until the job ends, even if the request has gone.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
@@ -196,7 +197,7 @@ impl Shared {
         self.threads.run(|_| job()).await?
     }
 
-    /// Does `job`, which changes what is served, on a thread for that.
+    /// Runs `job`, which makes a change, on a thread for changes.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
@@ -204,7 +205,8 @@ impl Shared {
         self.changing.run(|_| job()).await?
     }
 
-    /// Does work that may take long on a thread of its own; `None` where it goes on and nobody waits for it any more.
+    /// Runs work that may take long on a thread of its own. `None` means that it exceeded half of the time limit and continues in the
+    /// background.
     pub(crate) async fn work_at_length<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -216,7 +218,7 @@ impl Shared {
         }
     }
 
-    /// Does `job`, which searches `run`, on a thread for that. It ends early where nobody waits for it any more.
+    /// Runs `job`, which searches `run`, on a thread for searches. The job is cancelled if the caller goes away.
     pub(crate) async fn search<T: Send + 'static>(
         &self,
         run: &Run,

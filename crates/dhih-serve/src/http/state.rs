@@ -1,5 +1,5 @@
-//! One collection as it is served: its run, how reloads of it went, what encodes its pictures and what makes its snapshots. What all
-//! collections share: `shared.rs`.
+//! One collection that is served: its run, its reloads, its picture encoder and its snapshots. `shared.rs` has the state that all
+//! collections share.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,39 +28,39 @@ pub struct AppState {
     name: CollectionName,
     shared: Arc<Shared>,
     run: ArcSwap<Run>,
-    /// One reload at a time.
+    /// Held during a reload: one at a time.
     reloading: Mutex<()>,
     is_reloading: AtomicBool,
     last_reload: ArcSwapOption<LastReload>,
-    /// Whether the last check of a store found that searches can be answered. Always true where codes are on this machine's disk.
+    /// Whether the last check of a store found that searches can be answered. Always true for an index on the local disk.
     is_store_available: AtomicBool,
     pictures: PictureEncoder,
     snapshots: Snapshots,
-    /// The snapshot for followers.
+    /// The current snapshot for followers.
     offers: Offers,
-    /// How far the followed primary is ahead; absent where none is followed.
+    /// The status of following a primary; absent if this service follows none.
     following: ArcSwapOption<FollowStatus>,
-    /// Bytes of the journal that is kept for followers; absent where that is left to what the items have.
+    /// The most bytes of changes that the journal keeps; 0 ends it. If absent, the items keep the journal that they have.
     journal_bytes: Option<u64>,
 }
 
 impl AppState {
-    /// Serves `run` alone, within `limits`, to those with `keys`, under the names of this machine.
+    /// Serves `run` as the only collection, with the given limits, keys and queue.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot create a thread.
     pub fn new(run: Run, limits: Limits, keys: Keys, queue: QueueConfig) -> std::io::Result<Self> {
         Self::of(CollectionName::default(), run, Arc::new(Shared::new(limits, keys, queue)))
     }
 
-    /// Serves `run` as the collection of this name.
+    /// Serves `run` as the collection `name`.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot create a thread.
     pub fn of(name: CollectionName, run: Run, shared: Arc<Shared>) -> std::io::Result<Self> {
         let api = name.api_path(shared.path_prefix());
         let run = run.with_addresses(Addresses { api, links: shared.links().cloned() });
-        // A GPU takes one batch after the other; without a network nothing is encoded.
+        // A GPU runs one batch after the other. Without a network there is nothing to encode.
         let workers = match run.encoder() {
             Ok(encoder) if encoder.is_on_cpu() => rayon::current_num_threads(),
             Ok(_) => 1,
@@ -85,23 +85,24 @@ impl AppState {
         })
     }
 
-    /// The collection's name.
+    /// The name of the collection.
     pub fn name(&self) -> &CollectionName {
         &self.name
     }
 
-    /// What all collections share.
+    /// The state that all collections share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    /// The run being served.
+    /// The run that is currently served.
     pub fn run(&self) -> Arc<Run> {
         self.run.load_full()
     }
 
-    /// Opens the run and its index anew and serves what is there now. Requests that are under way end with the old one; on
-    /// failure that goes on being served and changed. Waits for a reload that is under way, which may have seen older files.
+    /// Reopens the run and its index and serves what is there now. Requests in progress end with the old run. If reopening fails, the old
+    /// run is served and changed as before. If a reload is in progress, this waits for it and reloads again, because the other one may have
+    /// read older files.
     ///
     /// # Errors
     /// As for [`Run::load`].
@@ -109,7 +110,7 @@ impl AppState {
         self.reload_holding(self.reloading.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// As [`reload`](Self::reload), but `None` at once where one is under way.
+    /// As [`reload`](Self::reload), but returns `None` at once if a reload is in progress.
     pub(crate) fn try_reload(&self) -> Option<Result<Arc<Run>>> {
         match self.reloading.try_lock() {
             Ok(one) => Some(self.reload_holding(one)),
@@ -120,7 +121,7 @@ impl AppState {
 
     fn reload_holding(&self, _one: MutexGuard<'_, ()>) -> Result<Arc<Run>> {
         self.is_reloading.store(true, Ordering::Relaxed);
-        // A panic of the opening is a failure of the reload as any other.
+        // A panic while opening the run counts as a failed reload.
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.open_again()));
         self.is_reloading.store(false, Ordering::Relaxed);
         let reloaded = opened.unwrap_or_else(|_| {
@@ -138,7 +139,7 @@ impl AppState {
 
     fn open_again(&self) -> Result<Arc<Run>> {
         let old = self.run();
-        // Opening verifies every byte, which takes all cores for a while: requests come first.
+        // Verification reads every byte and uses all cores. It runs at low priority, because requests come first.
         let opened = in_background(|| old.reload()).map_err(|error| Error::System {
             what: "threads",
             source: std::io::Error::other(error),
@@ -159,33 +160,33 @@ impl AppState {
         self.is_reloading.load(Ordering::Relaxed)
     }
 
-    /// How the last reload ended.
+    /// The result of the last reload.
     pub(crate) fn last_reload(&self) -> Option<LastReload> {
         self.last_reload.load().as_deref().copied()
     }
 
-    /// Whether searches can be answered as far as is known: a store elsewhere may have shards that do not answer.
+    /// Whether searches can be answered as far as is known. Shards of a remote store may be down.
     pub(crate) fn is_store_available(&self) -> bool {
         self.is_store_available.load(Ordering::Relaxed)
     }
 
-    /// Notes what a check of the store found, and says what the one before had found.
+    /// Records the result of a check of the store and returns the result before it.
     #[cfg(feature = "postgres")]
     pub(crate) fn set_store_available(&self, available: bool) -> bool {
         self.is_store_available.swap(available, Ordering::Relaxed)
     }
 
-    /// Makes snapshots below this directory.
+    /// Makes snapshots in this directory.
     #[must_use]
     pub fn with_snapshots(mut self, dir: Option<PathBuf>) -> Self {
         self.snapshots = Snapshots::new(dir);
         self
     }
 
-    /// Keeps a journal of so many bytes for followers; 0 ends it, and without a number what the items have is left as it is.
+    /// Keeps a journal of at most `bytes` for followers; 0 ends it. `None` leaves the journal as it is.
     ///
     /// # Errors
-    /// A catalogue that cannot be written to.
+    /// When the catalogue cannot be written to.
     pub fn with_journal(mut self, bytes: Option<u64>) -> Result<Self> {
         self.journal_bytes = bytes;
         self.keep_journal(&self.run())?;
@@ -202,33 +203,33 @@ impl AppState {
         }
     }
 
-    /// The snapshot for followers.
+    /// The maker of snapshots for followers.
     pub(crate) fn offers(&self) -> &Offers {
         &self.offers
     }
 
-    /// A primary is followed from now on.
+    /// Sets the status of following a primary, which the follower updates from now on.
     pub(crate) fn set_following(&self, status: Arc<FollowStatus>) {
         self.following.store(Some(status));
     }
 
-    /// How far behind the primary this is, where one is followed.
+    /// The status of following a primary; absent if the items are not a copy.
     pub(crate) fn followed(&self) -> Option<Followed> {
         let is_copy = self.run().items().is_ok_and(|items| items.primary().is_some());
         self.following.load().as_ref().filter(|_| is_copy).map(|status| status.now())
     }
 
-    /// What makes snapshots.
+    /// The maker of snapshots.
     pub(crate) fn snapshots(&self) -> &Snapshots {
         &self.snapshots
     }
 
-    /// What encodes pictures.
+    /// The encoder of pictures.
     pub(crate) fn pictures(&self) -> &PictureEncoder {
         &self.pictures
     }
 
-    /// Images that are decoded or encoded, or wait for it.
+    /// The number of images that are being decoded or encoded, or wait for it.
     pub fn images_under_way(&self) -> usize {
         self.pictures.depth()
     }

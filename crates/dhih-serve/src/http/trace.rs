@@ -1,17 +1,17 @@
-//! The trace that a request belongs to, as the header `traceparent` tells (W3C Trace Context). It is kept in the log and given back with the
-//! answer; the service itself records no spans.
+//! The trace of a request from the header `traceparent` (W3C Trace Context). It appears in the log and in the answer; the service itself
+//! records no spans.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header.
+/// The name of the header.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The header's value, checked.
+/// A valid value of the header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TraceParent(HeaderValue);
 
 impl TraceParent {
-    /// Of a request that has one such header, and a valid one; any other is as none.
+    /// The trace of a request with exactly one valid header. Any other header is ignored.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let (value, None) = (values.next()?, values.next()) else { return None };
@@ -23,13 +23,13 @@ impl TraceParent {
         self.0.to_str().ok().and_then(|text| text.get(3..35)).unwrap_or_default()
     }
 
-    /// The header's value.
+    /// The value of the header.
     pub(crate) fn value(&self) -> &HeaderValue {
         &self.0
     }
 }
 
-/// Whether a value is `version-trace-parent-flags`. Later versions may have more behind that.
+/// Whether a value is `version-trace-parent-flags`. Later versions may append further fields.
 fn is_valid(text: &str) -> bool {
     let mut parts = text.splitn(5, '-');
     let mut next = |digits: usize| {

@@ -1,4 +1,4 @@
-//! `Upload`: the bytes of a picture that a request brings, be it in a field of a form, as the whole body, or as base64 in JSON.
+//! `Upload`: the bytes of a picture in a request, from a form field, the whole body, or base64 in JSON.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use futures_util::TryStreamExt;
 use crate::http::ApiError;
 use crate::http::body_memory::Held;
 
-/// A picture as it came, not decoded yet.
+/// A picture that is not decoded yet.
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
     bytes: Vec<u8>,
-    /// The name of its file, where the request has one.
+    /// The file name, where the request has one.
     pub(crate) name: Option<String>,
-    /// The memory of the request's body: these bytes are counted for as long as they are there.
+    /// The charge for the request's body. It is held for as long as these bytes exist.
     #[expect(dead_code, reason = "held")]
     held: Option<Arc<Held>>,
 }
@@ -27,10 +27,10 @@ impl AsRef<[u8]> for Upload {
 }
 
 impl Upload {
-    /// A picture of these bytes, which belong to a body that is charged to `held`.
+    /// A picture with these bytes, which belong to a body that is charged to `held`.
     ///
     /// # Errors
-    /// No bytes.
+    /// When there are no bytes.
     pub(crate) fn new(bytes: Vec<u8>, held: Option<Arc<Held>>) -> Result<Self, ApiError> {
         match bytes.is_empty() {
             true => {
@@ -44,7 +44,7 @@ impl Upload {
     /// The picture that is the whole body of a request.
     ///
     /// # Errors
-    /// No bytes; a body that ends early. A body that is too large is refused by the layer that charges it.
+    /// When there are no bytes, or the body ends early. The layer that charges the body refuses one that is too large.
     pub(crate) async fn of_body(request: Request) -> Result<Self, ApiError> {
         let held = held(&request);
         let (mut chunks, mut bytes) = (request.into_body().into_data_stream(), Vec::new());
@@ -57,12 +57,12 @@ impl Upload {
     }
 }
 
-/// What the body of a request is charged to.
+/// The charge for the body of a request.
 pub(crate) fn held(request: &Request) -> Option<Arc<Held>> {
     request.extensions().get::<Arc<Held>>().cloned()
 }
 
-/// Appends a piece of a body. The memory grows by a quarter, not by doubling, because the memory of bodies is counted.
+/// Appends a piece of a body. The capacity grows by a quarter and is not doubled, because the memory of bodies is accounted for.
 pub(super) fn append(bytes: &mut Vec<u8>, chunk: &[u8]) {
     if bytes.capacity() - bytes.len() < chunk.len() {
         bytes.reserve_exact(chunk.len().max(bytes.len() / 4));

@@ -1,12 +1,12 @@
-//! What a request brings to search by or to encode, from its body to a code: images, texts, vectors, codes, items or samples. What is done
-//! with the code: `routes/search.rs`, `routes/encode.rs`.
+//! Reads the query or input of a request, from its body to a code: images, texts, vectors, codes, items or samples. `routes/search.rs` and
+//! `routes/encode.rs` use the code.
 
 use std::{sync::Arc, time::Instant};
 
 use axum::extract::Request;
 use dhih_model::Encoded;
 
-use crate::api::{BatchBody, EncodeBody, MAX_BATCH, SearchBody};
+use crate::api::{BatchBody, EncodeBatchBody, EncodeBody, MAX_BATCH, SearchBody};
 use crate::http::body_memory::Held;
 use crate::http::form::{Form, Purpose};
 use crate::http::json::{Kind, json, kind, unsupported};
@@ -16,9 +16,9 @@ use crate::run::Run;
 use crate::run::coder::Lacking;
 use crate::run::view::View;
 
-/// What to search by.
+/// A query or input, after images and texts were encoded.
 pub(crate) enum Wanted {
-    /// What the network made of one image or text, and the milliseconds that it took.
+    /// The output of the network for an image or a text, and the milliseconds that it took.
     Made(Encoded, f64),
     Vector(Vec<f32>),
     Code(String),
@@ -26,35 +26,37 @@ pub(crate) enum Wanted {
     Sample(usize),
 }
 
-/// What a body names.
+/// A query or input as the body names it.
 enum Named {
-    /// An image, which is decoded and encoded before anything is searched.
+    /// An image, which must be decoded and encoded before the search.
     Image(Upload),
-    /// A text, which the tower reads on a thread of its own.
+    /// A text, which the text tower encodes on a worker thread.
     Text(String),
     Ready(Wanted),
 }
 
-/// A query, once it has a code.
+/// The code of a query or input.
 pub(crate) struct Coded {
     pub(crate) code: Vec<u8>,
-    /// The real values behind the code, where it was made here.
+    /// The real values behind the code, where the code was computed here.
     pub(crate) values: Option<Vec<f32>>,
-    /// Milliseconds that making the code took.
+    /// Milliseconds that computing the code took.
     pub(crate) encode: f64,
 }
 
-/// What a query may be, for refusals.
+/// The kinds of queries, for error messages.
 const QUERY: &str = "give `image`, `code`, `id`, `sample`, `text` or `vector`";
+/// The kinds of inputs to encode, for error messages.
+const INPUT: &str = "give `image`, `text` or `vector`";
 
-/// Reads what codes are made of, and makes them.
+/// Reads queries and inputs, and encodes their images and texts.
 pub(crate) struct Reader<'a> {
     pub(crate) state: &'a AppState,
     pub(crate) run: &'a Arc<Run>,
 }
 
 impl Reader<'_> {
-    /// The one thing to search by that a request brings.
+    /// Reads the only query of a request.
     pub(crate) async fn query(&self, request: Request) -> Result<Wanted, ApiError> {
         match kind(&request)?.ok_or_else(nothing_to_search_by)? {
             Kind::Json => {
@@ -66,20 +68,19 @@ impl Reader<'_> {
         }
     }
 
-    /// The one thing to encode that a request brings.
+    /// Reads the only input to encode of a request.
     pub(crate) async fn original(&self, request: Request) -> Result<Wanted, ApiError> {
         match kind(&request)?.ok_or_else(nothing_to_encode)? {
             Kind::Json => {
                 let held = held(&request);
-                let EncodeBody { image, text, vector } = json(request).await?;
-                let body = SearchBody { image, text, vector, ..SearchBody::default() };
-                self.made(one(body, "give `image`, `text` or `vector`", held)?).await
+                let body: EncodeBody = json(request).await?;
+                self.made(one(body.into(), INPUT, held)?).await
             }
             kind => self.picture(kind, request).await,
         }
     }
 
-    /// The image of a form, or the one that is the whole body.
+    /// Reads the image of a form, or the one that is the whole body.
     async fn picture(&self, kind: Kind, request: Request) -> Result<Wanted, ApiError> {
         if matches!(kind, Kind::Json | Kind::Lines) {
             return Err(unsupported("lines of JSON are not taken here: "));
@@ -92,7 +93,7 @@ impl Reader<'_> {
         self.encoded(images).await?.pop().ok_or_else(no_code)?
     }
 
-    /// The images of a form as one thing to search by: their mean.
+    /// Reads the images of a form as one query: their mean.
     pub(crate) async fn mean(&self, request: Request) -> Result<Wanted, ApiError> {
         if !matches!(kind(&request)?, Some(Kind::Form)) {
             let message = "`mean` is that of the images of a form: send them as fields `image` of multipart/form-data, or leave it out";
@@ -107,39 +108,61 @@ impl Reader<'_> {
         mean(numbered.map(named).collect::<Result<Vec<Wanted>, ApiError>>()?)
     }
 
-    /// All the things to search by that a request brings, of which some may be refused.
+    /// Reads all queries of a batch, of which some may be refused.
     pub(crate) async fn queries(
         &self,
         request: Request,
     ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
         match kind(&request)?.ok_or_else(nothing_to_search_by)? {
-            Kind::Lines => Err(unsupported("lines of JSON are not taken here: ")),
-            Kind::Picture => {
-                Err(unsupported("a picture alone is searched by at /v1/search; for several, "))
+            Kind::Json => {
+                let held = held(&request);
+                let BatchBody { queries } = json(request).await?;
+                check_count(queries.len(), "queries")?;
+                let named = queries.into_iter().map(|body| one(body, QUERY, held.clone()));
+                self.all_made(named.collect()).await
             }
+            kind => self.pictures(kind, request, "/v1/search").await,
+        }
+    }
+
+    /// Reads all inputs of a batch, of which some may be refused.
+    pub(crate) async fn originals(
+        &self,
+        request: Request,
+    ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
+        match kind(&request)?.ok_or_else(nothing_to_encode)? {
+            Kind::Json => {
+                let held = held(&request);
+                let EncodeBatchBody { inputs } = json(request).await?;
+                check_count(inputs.len(), "inputs")?;
+                let named = inputs.into_iter().map(|body| one(body.into(), INPUT, held.clone()));
+                self.all_made(named.collect()).await
+            }
+            kind => self.pictures(kind, request, "/v1/encode").await,
+        }
+    }
+
+    /// Reads and encodes the images of a form. `alone` is the path that takes a single image.
+    async fn pictures(
+        &self,
+        kind: Kind,
+        request: Request,
+        alone: &str,
+    ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
+        match kind {
             Kind::Form => {
                 self.run.encoder()?;
                 let form = Form::read(request, Purpose::Search { images: MAX_BATCH }).await?;
                 self.encoded(form.images).await
             }
-            Kind::Json => {
-                let held = held(&request);
-                let BatchBody { queries } = json(request).await?;
-                if !(1..=MAX_BATCH).contains(&queries.len()) {
-                    let count = match queries.len() {
-                        0 => "no".into(),
-                        _ => format!("more than {MAX_BATCH}"),
-                    };
-                    let message = format!("there are {count} queries; give 1 to {MAX_BATCH}");
-                    return Err(ApiError::BadRequest("invalid_parameter", message));
-                }
-                let named = queries.into_iter().map(|body| one(body, QUERY, held.clone()));
-                self.all_made(named.collect()).await
+            Kind::Picture => {
+                Err(unsupported(&format!("a picture alone is sent to {alone}; for several, ")))
             }
+            Kind::Json | Kind::Lines => Err(unsupported("lines of JSON are not taken here: ")),
         }
     }
 
-    /// What is made of each of the things that a batch names; its images are encoded together.
+    /// Encodes the images and texts of a batch; the images are encoded together.
     async fn all_made(
         &self,
         named: Vec<Result<Named, ApiError>>,
@@ -170,7 +193,7 @@ impl Reader<'_> {
         Ok(all)
     }
 
-    /// What the network makes of an image or a text; whatever else is named stays.
+    /// Encodes an image or a text. Anything else is returned as it is.
     async fn made(&self, named: Named) -> Result<Wanted, ApiError> {
         match named {
             Named::Ready(wanted) => Ok(wanted),
@@ -179,7 +202,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What the text tower makes of a text.
+    /// Encodes a text by the text tower.
     async fn read(&self, text: String) -> Result<Wanted, ApiError> {
         self.run.coder().text()?;
         let (run, started) = (self.run.clone(), Instant::now());
@@ -195,7 +218,7 @@ impl Reader<'_> {
         Ok(Wanted::Made(made.await?, ms_since(started)))
     }
 
-    /// What the network makes of images; one that cannot be used leaves the others be.
+    /// Encodes images. An image that cannot be used does not affect the others.
     async fn encoded(
         &self,
         images: Vec<Upload>,
@@ -208,7 +231,17 @@ impl Reader<'_> {
     }
 }
 
-/// What a body names: one thing. `names` says what it may be.
+/// Checks the number of queries or inputs in a batch.
+fn check_count(count: usize, things: &str) -> Result<(), ApiError> {
+    if (1..=MAX_BATCH).contains(&count) {
+        return Ok(());
+    }
+    let count = if count == 0 { "no".into() } else { format!("more than {MAX_BATCH}") };
+    let message = format!("there are {count} {things}; give 1 to {MAX_BATCH}");
+    Err(ApiError::BadRequest("invalid_parameter", message))
+}
+
+/// The only query or input that a body names. `names` lists the allowed kinds for the error message.
 fn one(
     SearchBody { code, id, sample, vector, text, image }: SearchBody,
     names: &str,
@@ -233,12 +266,12 @@ fn one(
     }
 }
 
-/// The mean of what was made of images: of their real values, and of their features where all have them.
+/// The mean of encoded images: of their real values and, where all have features, of their features.
 fn mean(made: Vec<Wanted>) -> Result<Wanted, ApiError> {
     let (mut values, mut features, mut ms) = (Vec::new(), Some(Vec::new()), 0.0);
     for wanted in made {
         let Wanted::Made(encoded, took) = wanted else { return Err(no_code()) };
-        // All were encoded together: each has the time of them all.
+        // All images were encoded together, so each has the time of the whole batch.
         ms = took;
         values.push(encoded.values);
         features = features.zip(encoded.features).map(|(mut all, one)| {
@@ -250,7 +283,7 @@ fn mean(made: Vec<Wanted>) -> Result<Wanted, ApiError> {
     Ok(Wanted::Made(Encoded { values, features: features.as_deref().and_then(mean_of) }, ms))
 }
 
-/// The mean of vectors of one length; `None` of none.
+/// The mean of vectors of equal length; `None` if there are none.
 fn mean_of(vectors: &[Vec<f32>]) -> Option<Vec<f32>> {
     let mut sums = vec![0.0; vectors.first()?.len()];
     for vector in vectors {
@@ -261,10 +294,10 @@ fn mean_of(vectors: &[Vec<f32>]) -> Option<Vec<f32>> {
 }
 
 impl Wanted {
-    /// The code that a view is searched by.
+    /// The code to search a view by.
     ///
     /// # Errors
-    /// A vector or a code that cannot be used; an item or a sample that is not there.
+    /// When a vector or a code cannot be used, or an item or a sample does not exist.
     pub(crate) fn coded(&self, run: &Run, view: &View<'_>) -> Result<Coded, ApiError> {
         let given = |code: Vec<u8>| Coded { code, values: None, encode: 0.0 };
         let packed = |values: &[f32]| run.pack(values).map_err(ApiError::internal);
@@ -319,12 +352,12 @@ pub(crate) fn ms_since(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
 }
 
-/// The 404 of an item.
+/// The error 404 for an item.
 pub(crate) fn no_item(id: u64) -> ApiError {
     ApiError::NotFound(format!("there is no item {id} in the index"))
 }
 
-/// The 404 of a sample.
+/// The error 404 for a sample.
 pub(crate) fn no_sample(index: usize) -> ApiError {
     ApiError::NotFound(format!("there is no sample {index}; /v1/samples lists them"))
 }

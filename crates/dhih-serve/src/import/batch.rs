@@ -1,5 +1,5 @@
-//! A batch of an import: its files are read, compared with what is known of them and decoded on all cores, encoded together, and added or
-//! replaced in one change. At most one batch is in memory, and of the pictures as many whole ones as there are cores.
+//! One batch of an import: reads files, compares them with the catalogue, and decodes them on all cores; then encodes them together, and
+//! adds or replaces their items in one change. Memory holds at most one batch, and at most one picture at full size for each core.
 
 use std::sync::Arc;
 
@@ -32,21 +32,21 @@ pub(super) struct Importer<'a> {
     input: Input<'a>,
 }
 
-/// What an import reads.
+/// The input of an import.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
-    /// The name by which the folder is known.
+    /// The label of the folder, which is a part of the keys of its files.
     pub(super) root: &'a str,
     pub(super) reader: &'a PictureReader,
     pub(super) sidecar: &'a Sidecar,
 }
 
-/// What a file is, once it was read.
+/// The result of reading a file.
 enum Outcome {
     Known,
     Deleted,
     LeftOut(Reason),
-    /// A picture that is to be encoded.
+    /// A picture to encode.
     Decoded(Box<Decoded>),
 }
 
@@ -54,10 +54,10 @@ struct Decoded {
     key: String,
     digest: String,
     id: ItemId,
-    /// As the encoder takes it.
+    /// The pixels in the form that the encoder takes.
     pixels: Vec<u8>,
     thumbnail: Vec<u8>,
-    /// What format 1 of the catalogue knows of a file of this path, which may be another one.
+    /// The record of format 1 of the catalogue for this path, which may belong to another file.
     legacy: Option<ImportedFile>,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Importer<'a> {
         Ok(Self { run, encoder, items, catalogue, config, input })
     }
 
-    /// Imports some of the folder's files.
+    /// Imports a part of the folder's files.
     pub(super) fn import(&self, files: &[FoundFile], imported: &mut Imported) -> Result<()> {
         let outcomes: Vec<Outcome> =
             files.par_iter().map(|file| self.read(file)).collect::<Result<_>>()?;
@@ -93,7 +93,7 @@ impl<'a> Importer<'a> {
         self.describe(files, imported)
     }
 
-    /// Gives the items of files other metadata, where the sidecar has other than they have.
+    /// Replaces the metadata of items whose rows in the sidecar differ from what is stored.
     fn describe(&self, files: &[FoundFile], imported: &mut Imported) -> Result<()> {
         let mut outdated = Vec::new();
         for file in files {
@@ -116,7 +116,7 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// Reads a file, and decodes it where it is new or was changed.
+    /// Reads a file, and decodes it if it is new or has changed.
     fn read(&self, file: &FoundFile) -> Result<Outcome> {
         let bytes = match read_picture(&file.path, self.input.reader.limits()) {
             Ok(bytes) => bytes,
@@ -153,7 +153,7 @@ impl<'a> Importer<'a> {
         })
     }
 
-    /// Encodes pictures and adds them.
+    /// Encodes pictures and adds their items.
     fn add(&self, decoded: Vec<(&FoundFile, Decoded)>, imported: &mut Imported) -> Result<()> {
         let failed = |error: &dyn std::fmt::Display| Error::Unusable {
             reason: format!("the network failed: {error}"),
@@ -163,7 +163,7 @@ impl<'a> Importer<'a> {
             decoded.iter().flat_map(|(_, it)| it.pixels.iter().copied()).collect();
         let Encoded { values, features } =
             self.encoder.encode_all(&pixels).map_err(|e| failed(&e))?;
-        // As many as pictures: the vectors of all, or none of each.
+        // Either all pictures have features, or none has. In the latter case `chunks_exact` still needs a positive length.
         let each = self.encoder.features().unwrap_or(1);
         let mut vectors = features.as_deref().unwrap_or_default().chunks_exact(each);
         let (mut new, mut claimed) = (Vec::new(), Vec::new());
@@ -217,7 +217,7 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// Whether a file that format 1 knew by its path alone is this one: whether its code is the same.
+    /// Whether a file that format 1 identified only by its path is this one, which is the case if their codes are equal.
     fn is_same(&self, file: &ImportedFile, code: &str) -> Result<bool> {
         let of = match file.item {
             Some(id) => self.catalogue.record(id)?.map(|record| record.code),
@@ -227,7 +227,7 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// Why the items were not added.
+/// The error for items that were not added.
 pub(super) fn refused(refusal: ChangeError) -> Error {
     match refusal {
         ChangeError::Failed(error)

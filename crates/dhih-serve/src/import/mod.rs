@@ -1,5 +1,5 @@
-//! `dhih-serve import`: the pictures of a folder into index and catalogue, in batches, so that an import that was cut off, or is repeated,
-//! goes on where it was. A file is known by the folder it is in and by its path below it, and is compared by its content.
+//! `dhih-serve import`: imports the pictures of a folder into index and catalogue, in batches. An interrupted or repeated import continues
+//! where it was. A file is identified by the label of its folder and its path below it, and compared by its content.
 //!
 //! ```text
 //! walk.rs: the files of a folder -> batch.rs: read, compared, decoded, encoded -> items/: added or replaced
@@ -7,7 +7,7 @@
 //! ```
 
 mod batch;
-mod sidecar;
+pub(crate) mod sidecar;
 mod walk;
 
 use std::{
@@ -21,7 +21,7 @@ use dhih_model::walk::{Entry, LeftOut, Reason, faults_of};
 use serde::Serialize;
 
 use self::batch::{Importer, Input};
-use self::sidecar::Sidecar;
+use self::sidecar::{Named, Sidecar};
 use crate::FieldDeclaration;
 use crate::items::{Access, ChangeError};
 use crate::operation::cli::ImportArgs;
@@ -32,61 +32,61 @@ use crate::{Error, Result};
 /// Pictures that are decoded, encoded and written together.
 const BATCH: usize = 64;
 
-/// What is imported, and how.
+/// The settings of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImportConfig {
     /// The folder.
     pub folder: PathBuf,
-    /// The name by which the folder's files are known; by default its path, with links resolved.
+    /// The label of the folder for the keys of its files; by default its canonical path.
     pub source_prefix: Option<String>,
-    /// Whether files are added again whose items were deleted.
+    /// Whether files are added again after their items were deleted.
     pub restore: bool,
-    /// Whether a file or folder that cannot be used ends the import, before anything is added where it is seen by then.
+    /// Whether a file or folder that cannot be used ends the import. Faults that are found before decoding end it before anything is added.
     pub strict: bool,
-    /// Longest side of a picture that is taken, in pixels; by default that of files.
+    /// Longest side of an accepted picture, in pixels; by default the limit for files.
     pub max_side: Option<u32>,
-    /// Largest area of a picture that is taken, in pixels; by default that of files.
+    /// Largest area of an accepted picture, in pixels; by default the limit for files.
     pub max_pixels: Option<u64>,
-    /// A file with the metadata of the pictures: CSV by its name, otherwise JSON Lines.
+    /// A file with the metadata of the pictures: CSV if its name ends so, otherwise JSON Lines.
     pub metadata: Option<PathBuf>,
-    /// Fields of the metadata that filters may name, beside those that are declared already.
+    /// Fields of the metadata to declare, in addition to those already declared.
     pub fields: Vec<FieldDeclaration>,
-    /// Whether progress is told to a terminal, in one line.
+    /// Whether progress is shown in one line on a terminal.
     pub is_terminal: bool,
 }
 
-/// What an import came to.
+/// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Imported {
-    /// Items added.
+    /// Items that were added.
     pub added: usize,
-    /// Items replaced, because their files have other contents than when they were imported.
+    /// Items that were replaced, because the contents of their files have changed since they were imported.
     pub changed: usize,
-    /// Files that were there already.
+    /// Files that were imported before and have not changed.
     pub known: usize,
     /// Files that were left out because their items were deleted.
     pub deleted: usize,
-    /// Items that were there already and got other metadata.
+    /// Existing items whose metadata was replaced.
     pub described: usize,
-    /// Rows of the metadata that name no picture of the folder, by the name that they give.
+    /// Rows of the metadata without a picture in the folder, by the name in the row.
     pub unmatched: Vec<String>,
-    /// Files that cannot be used, links that lead nowhere and folders that cannot be read, each with the reason.
+    /// Files that cannot be used, broken links and unreadable folders, each with the reason.
     pub skipped: Vec<Skipped>,
-    /// All that was left out, counted by the reason: hidden names, for example, beside what `skipped` lists.
+    /// Counts of everything that was left out, by the reason. This includes entries that `skipped` does not list, such as hidden ones.
     pub left_out: LeftOut,
 }
 
 /// A file or folder that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
-    /// Its path below the folder. Bytes that are no UTF-8 and control characters are written `\xFF`, and a backslash `\\`.
+    /// Its path below the folder. Bytes that are not UTF-8 and control characters appear as `\xFF`, and a backslash as `\\`.
     pub file: String,
-    /// Why.
+    /// Why it was left out.
     pub reason: String,
 }
 
 impl Imported {
-    /// Counts what is left out, and lists it where that is a fault.
+    /// Counts an entry that is left out, and lists it if the reason is a fault.
     fn leave_out(&mut self, folder: &Path, path: PathBuf, reason: Reason) {
         if reason.is_fault() {
             let file = walk::name_below(folder, &path);
@@ -96,10 +96,10 @@ impl Imported {
     }
 }
 
-/// Imports as the flags say, and prints what came of it.
+/// Imports as the flags say, and prints the result.
 ///
 /// # Errors
-/// A run, index or folder that cannot be opened; a disk that takes no more.
+/// When a run, index or folder cannot be opened, or the disk is full.
 pub fn import(args: &ImportArgs) -> Result<()> {
     let run = Run::load(&args.run, &index_dir(&args.run, args.index.as_deref()), Access::Writable)?;
     let imported = import_into(
@@ -122,7 +122,7 @@ pub fn import(args: &ImportArgs) -> Result<()> {
     if let Some(summary) = left_out.summary() {
         let _ = writeln!(io::stderr(), "{summary}");
     }
-    // A closed stdout leaves nobody to tell.
+    // A closed stdout is not an error.
     let _ = match (args.json, serde_json::to_string(&imported)) {
         (true, Ok(json)) => writeln!(out, "{json}"),
         _ => {
@@ -146,7 +146,7 @@ pub fn import(args: &ImportArgs) -> Result<()> {
     Ok(())
 }
 
-/// Imports a folder into a run's index.
+/// Imports a folder into the index of a run.
 ///
 /// # Errors
 /// As for [`import`].
@@ -201,7 +201,7 @@ pub fn import_into(run: &Run, config: &ImportConfig) -> Result<Imported> {
     Ok(imported)
 }
 
-/// The metadata of the pictures, read once the fields are declared that are to be; of no picture where there is no file.
+/// Declares the given fields, then reads the metadata of the pictures. Without a metadata file, the result is empty.
 fn sidecar(run: &Run, config: &ImportConfig) -> Result<Sidecar> {
     let items = run.items().map_err(batch::refused)?;
     let declared = || items.catalogue().map(|catalogue| catalogue.fields()).unwrap_or_default();
@@ -210,7 +210,7 @@ fn sidecar(run: &Run, config: &ImportConfig) -> Result<Sidecar> {
         fields.and_then(|fields| items.declare(&fields)).map_err(batch::refused)?;
     }
     match &config.metadata {
-        Some(path) => Sidecar::read(path, &declared()),
+        Some(path) => Sidecar::read(path, Named::ByFile, &declared()),
         None => Ok(Sidecar::default()),
     }
 }

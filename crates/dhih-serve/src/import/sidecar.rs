@@ -1,5 +1,5 @@
-//! The metadata of pictures, in a file beside them: a table (CSV) with a row for each picture, or an object of JSON on each line. `file` names the
-//! picture by its path below the folder, `external_id` may give it an id of the user's own, and everything else is its metadata.
+//! The metadata of items in a separate file: CSV with one row for each item, or JSON Lines with one object for each. `file` is the path of a
+//! picture below the folder, or `id` the number of an item; `external_id` optionally sets its external id, and everything else is metadata.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -11,13 +11,27 @@ use serde_json::{Map, Value};
 use crate::items::metadata::{Attributes, Fault, Fields, Metadata, check_external_id};
 use crate::{Error, Result};
 
-const FILE: &str = "file";
 const EXTERNAL_ID: &str = "external_id";
 
-/// What is to be kept with each picture, by its path below the folder, and the line that says so.
+/// The column that identifies the item of a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// `file`, the path of a picture below the folder.
+    #[default]
+    ByFile,
+    /// `id`, the number of an item.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "only a load into a store reads such rows")
+    )]
+    ById,
+}
+
+/// The attributes of each item by its path or number, with the line of the file.
 #[derive(Debug, Default)]
-pub(super) struct Sidecar {
+pub(crate) struct Sidecar {
     path: PathBuf,
+    named: Named,
     rows: HashMap<String, Row>,
 }
 
@@ -27,13 +41,22 @@ struct Row {
     attributes: Attributes,
 }
 
+impl Named {
+    fn column(self) -> &'static str {
+        match self {
+            Self::ByFile => "file",
+            Self::ById => "id",
+        }
+    }
+}
+
 impl Sidecar {
-    /// Reads a file whole, and checks it against the declared fields.
+    /// Reads the whole file, and checks it against the declared fields.
     ///
     /// # Errors
-    /// A file that cannot be read; a row without a name, of a name that another row has, or whose values do not fit.
-    pub(super) fn read(path: &Path, fields: &Fields) -> Result<Self> {
-        let mut sidecar = Self { path: path.to_owned(), rows: HashMap::new() };
+    /// When the file cannot be read, or a row has no name, repeats the name of another row, or has invalid values.
+    pub(crate) fn read(path: &Path, named: Named, fields: &Fields) -> Result<Self> {
+        let mut sidecar = Self { path: path.to_owned(), named, rows: HashMap::new() };
         let is_csv =
             path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         match is_csv {
@@ -56,10 +79,11 @@ impl Sidecar {
             let record = record.map_err(failed)?;
             let line = record.position().map_or(0, csv::Position::line);
             let mut object = Map::new();
-            // A cell without a text is a field without a value.
+            // An empty cell means that the field has no value.
             for (name, text) in names.iter().zip(&record).filter(|(_, text)| !text.is_empty()) {
                 let value = match name {
-                    FILE | EXTERNAL_ID => Value::String(text.to_owned()),
+                    EXTERNAL_ID => Value::String(text.to_owned()),
+                    name if name == self.named.column() => Value::String(text.to_owned()),
                     name => fields.value_of(name, text),
                 };
                 object.insert(name.to_owned(), value);
@@ -86,8 +110,22 @@ impl Sidecar {
             Value::String(text) => Ok(text),
             other => Err(Fault(format!("{other} is no text"))),
         };
-        let name = object.remove(FILE).ok_or_else(|| self.wrong(line, &"there is no `file`"))?;
-        let name = text(name).map_err(|fault| self.wrong(line, &fault))?;
+        let column = self.named.column();
+        let name = object.remove(column);
+        let name = name.ok_or_else(|| self.wrong(line, &format!("there is no `{column}`")))?;
+        let name = match (self.named, name) {
+            (Named::ByFile, name) => text(name),
+            (Named::ById, Value::Number(id)) if id.is_u64() => Ok(id.to_string()),
+            (Named::ById, Value::String(id))
+                if id.parse::<u64>().is_ok_and(|n| n.to_string() == id) =>
+            {
+                Ok(id)
+            }
+            (Named::ById, other) => {
+                Err(Fault(format!("the id {other} is no whole number from 0 on")))
+            }
+        };
+        let name = name.map_err(|fault| self.wrong(line, &fault))?;
         let attributes =
             object.remove(EXTERNAL_ID).filter(|id| !id.is_null()).map(text).transpose();
         let attributes = attributes.and_then(|external_id| {
@@ -97,7 +135,7 @@ impl Sidecar {
             Ok(Attributes { external_id, metadata, ..Attributes::default() })
         });
         let attributes = attributes.map_err(|fault| self.wrong(line, &fault))?;
-        // As the walk writes them: no part is `.`.
+        // The walk writes paths without `.` components.
         let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
         if let Some(before) = self.rows.insert(name.clone(), Row { line, attributes }) {
             let message = format!("line {} names {name:?}, too", before.line);
@@ -116,13 +154,19 @@ impl Sidecar {
         Error::Metadata { path: self.path.clone(), reason: format!("line {line}: {what}") }
     }
 
-    /// What is to be kept with a picture.
-    pub(super) fn attributes(&self, name: &str) -> Option<&Attributes> {
+    /// All external ids.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn external_ids(&self) -> impl Iterator<Item = &str> {
+        self.rows.values().filter_map(|row| row.attributes.external_id.as_deref())
+    }
+
+    /// The attributes of an item.
+    pub(crate) fn attributes(&self, name: &str) -> Option<&Attributes> {
         self.rows.get(name).map(|row| &row.attributes)
     }
 
-    /// The rows that name none of some pictures, by their lines.
-    pub(super) fn unmatched<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    /// The names of rows that are not among `names`, in the order of their lines.
+    pub(crate) fn unmatched<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
         let known: HashSet<&str> = names.collect();
         let mut rows: Vec<_> =
             self.rows.iter().filter(|(name, _)| !known.contains(name.as_str())).collect();

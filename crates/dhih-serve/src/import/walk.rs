@@ -1,5 +1,5 @@
-//! The pictures below a folder, by the names under which the catalogue knows them. Which files are pictures, and what is left out, says
-//! `dhih_model::walk`, whose walk this is.
+//! The pictures below a folder, by the names in the catalogue. `dhih_model::walk` decides which files are pictures and which entries are
+//! left out.
 
 use std::path::{Path, PathBuf};
 
@@ -10,16 +10,16 @@ use crate::{Error, Result};
 /// A picture below the folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FoundFile {
-    /// Its path below the folder as text: see [`name_of`].
+    /// Its path below the folder as text, by [`name_of`].
     pub(super) name: String,
-    /// Its path, beginning with the folder.
+    /// Its path, which begins with that of the folder.
     pub(super) path: PathBuf,
 }
 
-/// The pictures below `root`, by name, and what is left out.
+/// The pictures below `root`, ordered by name, and the entries that are left out.
 ///
 /// # Errors
-/// The folder itself cannot be read.
+/// When the folder itself cannot be read.
 pub(super) fn files(root: &Path) -> Result<(Vec<FoundFile>, LeftOut)> {
     let walk = Walk::pictures(root);
     let walk = walk.map_err(|source| Error::Input { path: root.to_owned(), source })?;
@@ -35,8 +35,8 @@ pub(super) fn name_below(root: &Path, path: &Path) -> String {
     name_of(path.strip_prefix(root).unwrap_or(path))
 }
 
-/// A path as text, with `/` between its parts. Bytes that are no UTF-8 and control characters are written `\xFF`, and a backslash `\\`, so
-/// that no two paths have the same text.
+/// A path as text, with `/` between its parts. Bytes that are not UTF-8 and control characters are written `\xFF`, and a backslash `\\`, so
+/// that different paths have different texts.
 pub(super) fn name_of(path: &Path) -> String {
     path.iter().map(text_of).collect::<Vec<_>>().join("/")
 }

@@ -1,58 +1,32 @@
-//! Additions: several requests that wait at the same time become one change of catalogue and index (group commit), because what a change
-//! takes is the time of its syncs. Which id each item gets and whose place it takes: `placing.rs`. How a change is made: `changing.rs`.
+//! Additions. Requests that wait at the same time (`additions.rs`) become one change of catalogue and index (group commit), because the
+//! syncs dominate the time of a change. `placing.rs` gives each item its id and decides which item it replaces. `changing.rs` makes the
+//! change.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use dhih_index::{Batch, Index, to_hex};
 
+use super::additions::{Addition, Mode};
 use super::catalogue::{Answered, Change, Entry};
-use super::changing::{Changes, Steps, Writing};
+use super::local::LocalItems;
 use super::placing::{Placed, Placing};
-use super::{ChangeError, Changed, LocalItems, Made, NewItem, Once};
+use super::writing::{Changes, Steps, Writing};
+use super::{ChangeError, Changed, Made, NewItem, Once};
 use crate::{Error, Result};
 
-/// Items of one change, as far as several requests bring them.
-const MOST: usize = 100_000;
-
-/// What becomes of the items of a request of which one is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    AllOrNone,
-    Each,
-}
-
-/// Additions that wait for their turn.
-#[derive(Debug, Default)]
-pub(super) struct Additions {
-    waiting: Mutex<Vec<Addition>>,
-    tickets: AtomicU64,
-}
-
-/// The items of one request.
-#[derive(Debug)]
-struct Addition {
-    ticket: u64,
-    items: Vec<NewItem>,
-    mode: Mode,
-    once: Option<Once>,
-    answer: SyncSender<Result<Changed, ChangeError>>,
-}
-
 impl LocalItems {
-    /// Adds items, or replaces some, all or none. When this returns they are on disk and are found.
+    /// Adds or replaces items: all of them or none. When this returns, they are on disk and can be found.
     ///
     /// # Errors
-    /// An id that is taken; files that cannot be written to.
+    /// When an id is taken, or files cannot be written to.
     pub(crate) fn add(self: &Arc<Self>, items: Vec<NewItem>) -> Result<Changed, ChangeError> {
         self.add_by(items, Mode::AllOrNone, None)
     }
 
-    /// As [`add`](Self::add), of a request that is made once where it says so.
+    /// As [`add`](Self::add), and if the request has an idempotency key, stores its answer.
     ///
     /// # Errors
-    /// The same, and a request that was made already.
+    /// As for [`add`](Self::add), and when a request with this key was made before.
     pub(crate) fn add_once(
         self: &Arc<Self>,
         items: Vec<NewItem>,
@@ -61,11 +35,11 @@ impl LocalItems {
         self.add_by(items, Mode::AllOrNone, once)
     }
 
-    /// Adds items, or replaces some: those that can be, in one change. What is wrong with the others is told of each. A request that is made
-    /// once, where it says so.
+    /// Adds or replaces items in one change, except those that are refused. The outcome of each item is in the result. If the request has
+    /// an idempotency key, stores its answer.
     ///
     /// # Errors
-    /// Files that cannot be written to: then none is added. A request that was made already.
+    /// When files cannot be written to, or a request with this key was made before; then no item is added.
     pub(crate) fn add_each(
         self: &Arc<Self>,
         items: Vec<NewItem>,
@@ -83,22 +57,22 @@ impl LocalItems {
         let additions = &self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.additions;
         let (ticket, answer) = additions.wait(items, mode, once);
         let led = self.change(|writing, changes| {
-            // Another request may have taken this one along.
+            // Another request may have made this addition together with its own.
             let group = additions.take_with(ticket);
             if group.is_empty() { Ok(()) } else { self.make_group(writing, changes, group) }
         });
         if additions.withdraw(ticket) {
-            // It was not its turn, and nobody takes it along any more.
+            // The change was refused before this addition was taken, and nobody will take it any more.
             return Err(led.err().unwrap_or(ChangeError::Reloading));
         }
-        // Whoever has taken it along answers, be it this call.
+        // The request that has taken this addition sends the answer; it may be this one.
         answer.recv().unwrap_or_else(|_| {
             let reason = "the change that it was a part of ended early".into();
             Err(ChangeError::OutcomeUnknown(Error::NotAdded { reason }))
         })
     }
 
-    /// Makes one change of several requests, and answers each.
+    /// Makes one change of several requests, and answers each of them.
     fn make_group(
         &self,
         writing: &Writing,
@@ -125,7 +99,7 @@ impl LocalItems {
                 (Ok(true), _) => Err(ChangeError::KeyUsed),
                 (Ok(false), Some(once)) => {
                     self.place(&mut placing, items, mode).inspect(|outcomes| {
-                        // What changes nothing is asked again another time.
+                        // If no item was accepted, nothing changes. No answer is stored then, so that a repetition is tried again.
                         if outcomes.iter().any(Result::is_ok) {
                             answered.push(once.answered(outcomes));
                         }
@@ -154,18 +128,19 @@ impl LocalItems {
             changes.numbers = numbers;
         }
         for (answer, outcomes) in placed {
-            // What is refused may be so because of what another request of the group was to add.
+            // After a failure every request gets the error, also those that were refused: the cause of the refusal may be an item of the
+            // group that was not added.
             let answered = match &made {
                 Ok(index) => outcomes.map(|outcomes| Changed { outcomes, index: index.clone() }),
                 Err(error) => Err(error.again()),
             };
-            // Who asked waits for it.
+            // The receiver exists, because its request waits in `add_by`. A failed send is of no consequence.
             let _ = answer.send(answered);
         }
         made.map(drop)
     }
 
-    /// Finds the places of a request's items. Where the request is refused, nothing of it is left.
+    /// Places the items of a request. If the request is refused, none of its items remain.
     fn place(
         &self,
         placing: &mut Placing<'_>,
@@ -177,7 +152,7 @@ impl LocalItems {
         for (number, item) in items.into_iter().enumerate() {
             let outcome = placing.place(item);
             match outcome {
-                // Of the files, not of the item.
+                // This is a fault of the files and not of the item.
                 Err(refusal @ (ChangeError::Failed(_) | ChangeError::NotWritable(_))) => {
                     placing.go_back(mark);
                     return Err(refusal);
@@ -192,7 +167,7 @@ impl LocalItems {
                 outcome => outcomes.push(outcome),
             }
         }
-        // What the index would refuse is refused alone, without those that come with it.
+        // Check the batch of this request alone, so that what the index refuses does not refuse other requests of the group.
         let batch = self.set_of(placing.since(mark)).map(|set| Batch::new().upsert(set));
         let checked = batch.and_then(|batch| {
             batch.check(placing.index()).map_err(|error| Error::index(&self.dir, error))
@@ -211,61 +186,11 @@ impl LocalItems {
     }
 }
 
-/// Whether a request of this key was made already, or is made in the same change.
+/// Whether a request with this key was made before, or is made in the same change.
 fn is_used(writing: &Writing, answered: &[Answered], key: &str) -> Result<bool> {
     if answered.iter().any(|answer| answer.key == key) {
         return Ok(true);
     }
     let known = writing.catalogue().map_or(Ok(None), |catalogue| catalogue.answered(key))?;
     Ok(known.is_some())
-}
-
-impl Additions {
-    /// Lets a request wait for its turn, or for another that takes it along: its ticket, and where it is answered.
-    fn wait(
-        &self,
-        items: Vec<NewItem>,
-        mode: Mode,
-        once: Option<Once>,
-    ) -> (u64, Receiver<Result<Changed, ChangeError>>) {
-        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = sync_channel(1);
-        self.lock().push(Addition { ticket, items, mode, once, answer });
-        (ticket, answered)
-    }
-
-    /// The request of a ticket and those that wait with it, in the order in which they came; none where it was taken along.
-    fn take_with(&self, ticket: u64) -> Vec<Addition> {
-        let mut waiting = self.lock();
-        let Some(own) = waiting.iter().position(|one| one.ticket == ticket) else {
-            return Vec::new();
-        };
-        // Its own is among them, however many wait.
-        let mut items = waiting[own].items.len();
-        let mut group = Vec::new();
-        let mut left = Vec::new();
-        for one in waiting.drain(..) {
-            let is_own = one.ticket == ticket;
-            if is_own || items + one.items.len() <= MOST {
-                items += if is_own { 0 } else { one.items.len() };
-                group.push(one);
-            } else {
-                left.push(one);
-            }
-        }
-        *waiting = left;
-        group
-    }
-
-    /// Lets a request wait no more; whether it did.
-    fn withdraw(&self, ticket: u64) -> bool {
-        let mut waiting = self.lock();
-        let before = waiting.len();
-        waiting.retain(|one| one.ticket != ticket);
-        waiting.len() < before
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Addition>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

@@ -1,11 +1,13 @@
-//! How an index is made to agree with its catalogue, by code and not by id alone. The catalogue was written first, so that it is right:
+//! Makes an index agree with its catalogue. The catalogue is committed first and is therefore authoritative. Items are compared by id and
+//! code, because an id alone does not show that an index was rebuilt:
 //!
-//! - an item that the index lacks is added;
-//! - an item whose id has a code in the index that was removed or replaced there takes its place again;
-//! - an item whose id has any other code in the index, which was built anew then, gets a new id, together with its thumbnail and source;
-//! - a code of the index that was removed under that id is removed again, and any other stays.
+//! - An item that the index lacks is added.
+//! - If the index has a former code under the id of an item, the item replaces it.
+//! - If the index has any other code there, it was rebuilt and has given the id to another item. The catalogue's item gets a new id,
+//!   together with its thumbnail and source.
+//! - A code that was removed under its id is removed again. Any other code of the index stays.
 //!
-//! Each rule goes by what is on disk, so that a crash between two steps changes nothing in the outcome.
+//! The rules depend only on what is on disk. A crash between two steps therefore does not change the outcome.
 
 use std::path::Path;
 
@@ -16,18 +18,18 @@ use crate::items::catalogue::{Catalogue, Change, FormerCodes, Record};
 use crate::items::numbering::Numbering;
 use crate::{Error, Result};
 
-/// In what an index differs from its catalogue.
+/// The differences between an index and its catalogue.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Difference {
-    /// Items that the index lacks, or has with a code that is out of date.
+    /// Items that the index lacks, or has with a former code.
     pub(super) outdated: Vec<(u64, Record)>,
-    /// Ids whose items were removed in the catalogue.
+    /// Ids of items that were removed in the catalogue and are in the index.
     pub(super) removed: Vec<u64>,
-    /// Items whose ids the index has given to others.
+    /// Items whose ids the index has given to other items.
     pub(super) displaced: Vec<(u64, Record)>,
 }
 
-/// What a scan of the catalogue finds, before the codes that ids had are compared.
+/// The result of a scan of the catalogue, before former codes are compared.
 #[derive(Default)]
 struct Found {
     missing: Vec<(u64, Record)>,
@@ -63,7 +65,7 @@ impl Difference {
         Ok(difference)
     }
 
-    /// Compares the items of some ids.
+    /// Compares the items with these ids.
     pub(super) fn of_ids(index: &Index, catalogue: &Catalogue, ids: &[u64]) -> Result<Self> {
         let mut difference = Self::default();
         for &id in ids {
@@ -99,14 +101,14 @@ impl Difference {
         Ok(())
     }
 
-    /// What makes the index agree.
+    /// The batch that makes the index agree.
     pub(super) fn batch(&self, shape: &ItemShape) -> Result<Batch> {
         let records = self.outdated.iter().map(|(id, record)| (*id, record));
         let set = shape.set_of(records)?;
         Ok(Batch::new().remove(self.removed.iter().copied()).upsert(set))
     }
 
-    /// Whether nothing is to be done in the index.
+    /// Whether the index needs no change.
     pub(super) fn is_empty(&self) -> bool {
         self.outdated.is_empty() && self.removed.is_empty()
     }
@@ -148,4 +150,9 @@ pub(super) fn reconcile(
     tracing::warn!(added, removed, "the index is made to agree with the catalogue");
     let batch = difference.batch(shape)?;
     writer.apply(&batch).map(drop).map_err(|error| Error::index(dir, error))
+}
+
+/// Whether an index has an item with this code, in hexadecimal.
+pub(crate) fn is_current(index: &Index) -> impl Fn(u64, &str) -> bool {
+    |id, code| index.code(id).map(to_hex).as_deref() == Some(code)
 }

@@ -1,93 +1,42 @@
-//! How a change of the items is made, and what happens where a step of it fails.
+//! Makes changes of the items, and recovers where a step of a change fails.
 //!
-//! A change goes to the catalogue, where there is one, and then to the index, and is answered once both have synced it. In this order, because only the
-//! catalogue has everything: what it has and the index lacks can be made good (`agreement.rs`), the thumbnail of a code cannot. Where a
-//! step fails, what was begun is undone or ended at once, or before the next change; until then its outcome is not known. Index and
-//! catalogue are opened again after an error that closes them, at once and then every second; what they are opened again from must be
-//! the same directory and the same index.
+//! A change is written to the catalogue, if there is one, and then to the index. It is answered once both have synced it. The catalogue
+//! comes first because only it has everything: an item that the index lacks can be added from the catalogue (`agreement.rs`), but a
+//! thumbnail cannot be made from a code. If a step fails, the change is undone or completed at once, or else before the next change. Until
+//! then its outcome is unknown. After an error that closes index or catalogue, they are reopened at once and then every second. They must
+//! still be the same directory and the same index.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use dhih_index::{Batch, Index, IndexWriter};
 
 use super::ChangeError;
-use super::adding::Additions;
-use super::agreement::Difference;
-use super::catalogue::{Catalogue, Change, Removal};
-use super::fingerprint::Fingerprint;
-use super::keeping::is_current;
+use super::agreement::{Difference, is_current};
+use super::catalogue::{Catalogue, Change};
 use super::local::LocalItems;
-use super::numbering::Numbering;
+use super::writing::{Changes, Steps, Unsettled, Writing};
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
-/// How long after a failure it is tried to open index and catalogue again.
+/// The interval of attempts to reopen index and catalogue.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What changes need.
-#[derive(Debug)]
-pub(super) struct Writing {
-    /// Empty where items have nothing but what is in the index.
-    pub(super) catalogue: OnceLock<Arc<Catalogue>>,
-    changes: Mutex<Changes>,
-    /// Additions that wait to be made together.
-    pub(super) additions: Additions,
-    /// Whether the files are given to another run: no change begins any more.
-    pub(super) is_closed: AtomicBool,
-    /// The address of the primary whose changes are made here, and nobody else's.
-    pub(super) primary: ArcSwapOption<String>,
-    /// Whether a change cannot be made at the moment.
-    pub(super) is_broken: AtomicBool,
-    is_recovering: AtomicBool,
-    /// The code of the error that the last change ended with.
-    pub(super) last_error: ArcSwapOption<&'static str>,
-}
-
-#[derive(Debug)]
-pub(super) struct Changes {
-    /// Absent after an error, until the index is open again.
-    pub(super) writer: Option<IndexWriter>,
-    pub(super) numbers: Numbering,
-    /// Items of changes of which it is not known how far they came.
-    pub(super) unsettled: Vec<Unsettled>,
-    /// The keys of their requests.
-    keys: Vec<String>,
-    /// That of the index, where a journal is kept.
-    pub(super) fingerprint: Fingerprint,
-}
-
-/// An item of a change.
-#[derive(Debug, Clone)]
-pub(super) struct Unsettled {
-    pub(super) id: u64,
-    /// What takes the change back, where it is to be; otherwise it is ended.
-    pub(super) undo: Option<Removal>,
-}
-
-/// A change as both files take it.
-pub(super) struct Steps<'a> {
-    pub(super) change: Change<'a>,
-    pub(super) batch: Batch,
-    pub(super) touched: Vec<Unsettled>,
-}
-
 impl LocalItems {
-    /// Makes a change of somebody who uses the service when it is its turn.
+    /// Makes a change of a client as soon as no other change is in progress.
     pub(super) fn change<T>(
         self: &Arc<Self>,
         make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
     ) -> Result<T, ChangeError> {
-        // Asked when it is its turn: these items may be promoted meanwhile.
+        // Check this when the change gets its turn, because a promotion may have come before it.
         self.maintain(|writing, changes| {
             writing.check_primary()?;
             make(writing, changes)
         })
     }
 
-    /// Does work on the files, when it is its turn, that is no change of somebody who uses the service.
+    /// Does work on the files that is not a change of a client, as soon as no change is in progress.
     pub(super) fn maintain<T>(
         self: &Arc<Self>,
         make: impl FnOnce(&Writing, &mut Changes) -> Result<T, ChangeError>,
@@ -123,8 +72,9 @@ impl LocalItems {
         done
     }
 
-    /// Makes the steps of a change, whose batch the index takes as far as is known without its disk: of an item that took the place of another,
-    /// the catalogue could not go back. The index that has it. `is_made` tells of an index whether it has the change.
+    /// Carries out the steps of a change. The caller has checked that the index accepts the batch, as far as that is possible without its
+    /// disk: when an item was replaced, the catalogue cannot go back. `is_made` tells whether an index contains the change. Returns the
+    /// index after the change.
     pub(super) fn make(
         &self,
         writing: &Writing,
@@ -162,7 +112,7 @@ impl LocalItems {
         }
     }
 
-    /// Changes the index, and lets searches see it.
+    /// Changes the index, and publishes the new snapshot to searches.
     pub(super) fn apply(&self, changes: &mut Changes, batch: &Batch) -> Result<()> {
         let writer = self.writer(changes)?;
         let applied = writer.apply(batch);
@@ -180,7 +130,7 @@ impl LocalItems {
         Ok(())
     }
 
-    /// Writes the index as one segment without what was removed, and lets searches see it.
+    /// Rewrites the index as one segment without removed items, and publishes the new snapshot to searches.
     pub(super) fn compact_index(&self, changes: &mut Changes) -> Result<()> {
         let writer = self.writer(changes)?;
         writer.compact().map_err(|error| Error::index(&self.dir, error))?;
@@ -188,7 +138,7 @@ impl LocalItems {
         Ok(())
     }
 
-    /// The writer, which is opened again where an error has closed it: of the same directory and index, or not at all.
+    /// The writer of the index. After an error has closed it, it is reopened, but only for the same directory and the same index.
     fn writer<'c>(&self, changes: &'c mut Changes) -> Result<&'c mut IndexWriter> {
         let replaced = || Error::Replaced { path: self.dir.clone() };
         if changes.writer.is_none() {
@@ -206,7 +156,22 @@ impl LocalItems {
         changes.writer.as_mut().ok_or_else(replaced)
     }
 
-    /// Makes good what earlier failures have left, and refuses files that others have replaced.
+    /// The catalogue, which is created if there is none: an index without a model gets one with the first metadata, external id or
+    /// declaration of fields.
+    pub(super) fn make_catalogue<'w>(&self, writing: &'w Writing) -> Result<&'w Arc<Catalogue>> {
+        if let Some(catalogue) = writing.catalogue() {
+            return Ok(catalogue);
+        }
+        let (catalogue, index) = (Arc::new(Catalogue::open(&self.dir)?), self.index());
+        if let Some(model) = index.model_sha256() {
+            catalogue.check_model(model)?;
+        }
+        catalogue.commit(&Change { index_id: Some(&self.index_id), ..Change::default() })?;
+        tracing::info!(dir = %self.dir.display(), "the index has a catalogue from now on");
+        Ok(writing.catalogue.get_or_init(|| catalogue))
+    }
+
+    /// Repairs what earlier failures have left, and refuses files that were replaced by others.
     fn make_usable(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
         writing.catalogue().map_or(Ok(()), |catalogue| catalogue.ensure_open())?;
         let index = self.writer(changes)?.snapshot();
@@ -216,12 +181,12 @@ impl LocalItems {
         self.settle(writing, changes)
     }
 
-    /// Takes back or ends the changes of which it is not known how far they came.
+    /// Undoes or completes the changes whose outcome is unknown.
     fn settle(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
         if changes.unsettled.is_empty() {
             return Ok(());
         }
-        // The index that is opened again shows what its log has of the change.
+        // The reopened index contains the change if its record in the write-ahead log is complete.
         let index = self.writer(changes)?.snapshot();
         if let Some(catalogue) = writing.catalogue() {
             let mut removed = Vec::new();
@@ -230,7 +195,7 @@ impl LocalItems {
                 removed.extend(undo.clone().filter(|_| is_there));
             }
             if !removed.is_empty() {
-                // A request that is taken back may be made again.
+                // A change that is undone must not leave its stored answers: a repetition of its requests is then tried again.
                 let forgotten = &changes.keys;
                 catalogue.commit(&Change { removed: &removed, forgotten, ..Change::default() })?;
             }
@@ -239,9 +204,9 @@ impl LocalItems {
             if !difference.is_empty() {
                 self.apply(changes, &difference.batch(&self.shape)?)?;
             }
-            // Of an item that kept its code, only the journal tells what else has changed.
+            // If an item kept its code, only the journal shows its other changes, such as those of labels.
             self.apply_outstanding(catalogue, changes)?;
-            // What the failed change has left of the attributes is on disk alone.
+            // The postings in memory do not have the attributes that the failed change has written.
             catalogue.read_attributes(is_current(&self.index()))?;
         }
         changes.unsettled.clear();
@@ -269,7 +234,7 @@ impl LocalItems {
         }
     }
 
-    /// Tries until changes can be made again, or nobody has these items any more.
+    /// Retries in the background until changes are possible again, or until these items are dropped.
     fn recover_in_background(self: &Arc<Self>, writing: &Writing) {
         if writing.is_recovering.swap(true, Ordering::Relaxed) {
             return;
@@ -291,7 +256,7 @@ impl LocalItems {
         }
     }
 
-    /// Whether nothing is left to be tried.
+    /// Makes one attempt to recover. Returns whether no further attempt is needed.
     fn recover(&self) -> bool {
         let Some(writing) = &self.writing else { return true };
         let mut changes = writing.changes();
@@ -312,53 +277,5 @@ impl LocalItems {
             Err(error) => tracing::debug!(%error, "items cannot be changed yet"),
         }
         is_done
-    }
-}
-
-impl Writing {
-    pub(super) fn new(catalogue: Option<Arc<Catalogue>>, changes: Changes) -> Self {
-        Self {
-            catalogue: catalogue.map(OnceLock::from).unwrap_or_default(),
-            changes: Mutex::new(changes),
-            additions: Additions::default(),
-            is_closed: AtomicBool::new(false),
-            primary: ArcSwapOption::empty(),
-            is_broken: AtomicBool::new(false),
-            is_recovering: AtomicBool::new(false),
-            last_error: ArcSwapOption::empty(),
-        }
-    }
-
-    /// The catalogue, where there is one.
-    pub(super) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
-        self.catalogue.get()
-    }
-
-    /// Makes a change of the catalogue, where there is one.
-    pub(super) fn commit(&self, change: &Change<'_>) -> Result<()> {
-        self.catalogue().map_or(Ok(()), |catalogue| catalogue.commit(change))
-    }
-
-    /// Whether the catalogue is still the file that is open, where there is one.
-    pub(super) fn is_catalogue_current(&self) -> bool {
-        self.catalogue().is_none_or(|catalogue| catalogue.is_current())
-    }
-
-    pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn check_open(&self) -> Result<(), ChangeError> {
-        match self.is_closed.load(Ordering::Acquire) {
-            true => Err(ChangeError::Reloading),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Changes {
-    pub(super) fn new(writer: IndexWriter, numbers: Numbering, fingerprint: Fingerprint) -> Self {
-        let (unsettled, keys) = Default::default();
-        Self { writer: Some(writer), numbers, unsettled, keys, fingerprint }
     }
 }

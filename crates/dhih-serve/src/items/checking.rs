@@ -1,30 +1,30 @@
-//! `dhih-serve check`: whether an index is whole and agrees with its catalogue. Nothing is changed.
+//! `dhih-serve check`: checks whether an index is undamaged and agrees with its catalogue. Changes nothing.
 
 use std::path::Path;
 
 use dhih_index::Index;
 use serde::Serialize;
 
-use super::agreement::Difference;
+use super::agreement::{Difference, is_current};
 use super::catalogue::Catalogue;
 use crate::{Error, Result};
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Checked {
-    /// Items of the index, of which every byte was read.
+    /// The number of items in the index. All its bytes were read.
     pub items: usize,
     /// Bytes of its segments.
     pub bytes: u64,
-    /// Items of the catalogue; absent where there is none.
+    /// The number of items in the catalogue; absent where there is none.
     pub catalogued: Option<usize>,
-    /// Items that the catalogue has, and the index lacks or has with a former code. The service adds them when it starts.
+    /// Items of the catalogue that the index lacks, or has with a former code. The service adds them when it starts.
     pub outdated: Vec<u64>,
-    /// Items that were deleted in the catalogue, and the index has. The service removes them when it starts.
+    /// Items of the index that were deleted in the catalogue. The service removes them when it starts.
     pub removed: Vec<u64>,
-    /// Items of the catalogue whose ids the index has given to others. The service gives them other ids when it starts.
+    /// Items of the catalogue whose ids the index has given to other items. The service gives them new ids when it starts.
     pub displaced: Vec<u64>,
-    /// Items that have metadata or an external id of an item with another code. It is kept and does not count.
+    /// Items whose metadata or external id belongs to an item with another code. These are kept, but not used.
     pub foreign_metadata: Vec<u64>,
 }
 
@@ -35,10 +35,10 @@ impl Checked {
     }
 }
 
-/// Checks an index directory that no service has open.
+/// Checks an index directory. No service may have it open.
 ///
 /// # Errors
-/// A damaged file; one that another process has open.
+/// When a file is damaged, or open in another process.
 pub fn check_index(dir: &Path) -> Result<Checked> {
     let failed = |error| Error::index(dir, error);
     let index = Index::open(dir).map_err(failed)?;
@@ -54,6 +54,6 @@ pub fn check_index(dir: &Path) -> Result<Checked> {
     checked.catalogued = Some(catalogue.len());
     (checked.outdated, checked.displaced) = (ids(outdated), ids(displaced));
     checked.removed = removed;
-    checked.foreign_metadata = catalogue.foreign_attributes(super::is_current(&index))?;
+    checked.foreign_metadata = catalogue.foreign_attributes(is_current(&index))?;
     Ok(checked)
 }

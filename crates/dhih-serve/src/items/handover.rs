@@ -1,5 +1,5 @@
-//! A reload, as these items see it: whether the files that a path leads to now are those that are open, and letting go of them where an
-//! index was built anew in their place. Only then do changes have to wait, and that is told at once instead.
+//! Handing items over to another run during a reload: detects whether a path leads to the files that are open, and closes them where a
+//! rebuilt index has replaced them. Only in this case are changes affected, and they are refused at once instead of waiting.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -8,13 +8,13 @@ use crate::file_identity::FileIdentity;
 use crate::items::LocalItems;
 
 impl LocalItems {
-    /// Whether a path leads to this directory. Links are resolved now, and the directory's own path was when it was opened, so that a
-    /// link that was moved is noticed.
+    /// Whether a path leads to this directory. Links in `dir` are followed now, and those in the directory's own path were followed when it
+    /// was opened, so a link that was moved is noticed.
     pub(crate) fn is_at(&self, dir: &Path) -> bool {
         FileIdentity::of(dir).is_ok_and(|identity| identity == self.identity)
     }
 
-    /// Whether a path leads to these very files, which no other process has changed or replaced.
+    /// Whether a path leads to these files, and no other process has changed or replaced them.
     pub(crate) fn is_current_at(&self, dir: &Path) -> bool {
         if !self.is_at(dir) || dir.canonicalize().ok().as_deref() != Some(&*self.dir) {
             return false;
@@ -28,17 +28,17 @@ impl LocalItems {
             && writer.is_some_and(|writer| matches!(writer.snapshot().refresh(), Ok(None)))
     }
 
-    /// Makes no more changes, and lets go of the index, so that it can be opened to be changed elsewhere. Changes are refused at once from
-    /// now on, as [`Reloading`](super::ChangeError::Reloading).
+    /// Refuses all further changes as [`Reloading`](super::ChangeError::Reloading) and closes the writer of the index, so that another run
+    /// can open the index for writing.
     pub(crate) fn close(&self) {
         let Some(writing) = &self.writing else { return };
         writing.is_closed.store(true, Ordering::Release);
-        // A merge in the background is waited for.
+        // Dropping the writer waits for a merge in the background.
         let writer = writing.changes().writer.take();
         drop(writer);
     }
 
-    /// Takes back [`close`](Self::close): the next change opens the files again, if they are still the same.
+    /// Undoes [`close`](Self::close): the next change reopens the files if they are still the same.
     pub(crate) fn resume(&self) {
         if let Some(writing) = &self.writing {
             writing.is_closed.store(false, Ordering::Release);

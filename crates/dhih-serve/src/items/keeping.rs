@@ -1,31 +1,32 @@
-//! What users keep with items that stay as they are: metadata is replaced, fields are declared, external ids are looked up. How a change is
-//! made: `changing.rs`.
+//! Changes of what users store with existing items: replaces metadata, declares fields, and claims imported files. `changing.rs` makes the
+//! changes.
 
 use std::sync::Arc;
 
 use dhih_index::{Batch, Index, to_hex};
 
-use super::catalogue::{Catalogue, Change};
-use super::changing::{Steps, Unsettled, Writing};
+use super::ChangeError;
+use super::agreement::is_current;
+use super::catalogue::{Change, Claim};
+use super::local::LocalItems;
 use super::metadata::{Attributes, Fields, Metadata};
-use super::{ChangeError, LocalItems};
-use crate::Result;
+use super::writing::{Steps, Unsettled};
 
-/// What is to be kept with an item.
+/// New metadata of an item.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub(crate) id: u64,
-    /// `None` leaves the one that it has.
+    /// A new external id; `None` keeps the present one.
     pub(crate) external_id: Option<String>,
     pub(crate) metadata: Metadata,
 }
 
 impl LocalItems {
-    /// Gives items other metadata, and external ids where these are given, all or none. When this returns they are on disk, and filters go by
-    /// them.
+    /// Replaces the metadata of items and, where given, their external ids: of all of them or none. When this returns, they are on disk,
+    /// and filters use them.
     ///
     /// # Errors
-    /// There is no such item; a value that is not of its field's type; an external id that another item has; files that cannot be written to.
+    /// When there is no such item, a value has another type than its field, another item has an external id, or files cannot be written to.
     pub(crate) fn keep(self: &Arc<Self>, kept: Vec<Kept>) -> Result<Arc<Index>, ChangeError> {
         self.change(|writing, changes| {
             let index = self.index();
@@ -36,7 +37,7 @@ impl LocalItems {
                 let code = index.code(id).map(to_hex).ok_or(ChangeError::Unknown(id))?;
                 fields.check(&metadata)?;
                 if let Some(external_id) = &external_id
-                    && let Some(of) = Self::item_of(writing, &index, external_id)?
+                    && let Some(of) = writing.item_of(&index, external_id)?
                     && of != id
                 {
                     return Err(ChangeError::ExternalIdTaken {
@@ -66,10 +67,10 @@ impl LocalItems {
         })
     }
 
-    /// Declares fields in the place of those before. When this returns the declaration is on disk, and filters go by it.
+    /// Replaces the declaration of the fields. When this returns, it is on disk, and filters use it.
     ///
     /// # Errors
-    /// An item has a value of another type; files that cannot be written to.
+    /// When an item has a value of another type, or files cannot be written to.
     pub(crate) fn declare(self: &Arc<Self>, fields: &Fields) -> Result<(), ChangeError> {
         self.change(|writing, _| {
             let index = self.index();
@@ -78,41 +79,11 @@ impl LocalItems {
         })
     }
 
-    /// The item of an index, which is a snapshot of this one, that has an external id.
+    /// Gives imported files of format 1 their own keys in the catalogue. Items do not change.
     ///
     /// # Errors
-    /// A catalogue that cannot be read.
-    pub(crate) fn find(&self, index: &Index, external_id: &str) -> Result<Option<u64>> {
-        self.writing.as_ref().map_or(Ok(None), |writing| Self::item_of(writing, index, external_id))
+    /// When the catalogue cannot be written to.
+    pub(crate) fn claim(self: &Arc<Self>, claimed: &[Claim]) -> Result<(), ChangeError> {
+        self.change(|writing, _| Ok(writing.commit(&Change { claimed, ..Change::default() })?))
     }
-
-    /// The item that has an external id now.
-    pub(super) fn item_of(
-        writing: &Writing,
-        index: &Index,
-        external_id: &str,
-    ) -> Result<Option<u64>> {
-        let Some(catalogue) = writing.catalogue() else { return Ok(None) };
-        let known = catalogue.item_of(external_id)?;
-        Ok(known.filter(|(id, code)| is_current(index)(*id, code)).map(|(id, _)| id))
-    }
-
-    /// The catalogue, which is made where there is none yet: an index without a model has one from the first metadata, external id or declaration on.
-    pub(super) fn make_catalogue<'w>(&self, writing: &'w Writing) -> Result<&'w Arc<Catalogue>> {
-        if let Some(catalogue) = writing.catalogue() {
-            return Ok(catalogue);
-        }
-        let (catalogue, index) = (Arc::new(Catalogue::open(&self.dir)?), self.index());
-        if let Some(model) = index.model_sha256() {
-            catalogue.check_model(model)?;
-        }
-        catalogue.commit(&Change { index_id: Some(&self.index_id), ..Change::default() })?;
-        tracing::info!(dir = %self.dir.display(), "the index has a catalogue from now on");
-        Ok(writing.catalogue.get_or_init(|| catalogue))
-    }
-}
-
-/// Whether an index has an item with this code, in hexadecimal.
-pub(crate) fn is_current(index: &Index) -> impl Fn(u64, &str) -> bool {
-    |id, code| index.code(id).map(to_hex).as_deref() == Some(code)
 }

@@ -1,61 +1,58 @@
-//! `LocalItems`: an index with its catalogue, open in this process, and the changes to both.
+//! `LocalItems`: an index with its catalogue, open in this process. `changing.rs` changes both.
 //!
-//! How a change is made, and what happens where it fails: `changing.rs`.
-//!
-//! What a read needs (index, shape of the labels, whether it is writable) lies outside the mutex of the changes, so that no read waits
-//! for a change. A change waits for another one, and never for a reload: that is told at once (`handover.rs`).
+//! The state for reads (index, form of the labels, whether changes are possible) is outside of the mutex for changes, so that no read waits
+//! for a change. A change waits for other changes, but never for a reload: during one it is refused at once (`handover.rs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
-use dhih_index::{Batch, Filter, Index, IndexWriter, to_hex};
+use dhih_index::{Filter, Index, IndexWriter};
 
-use super::agreement::reconcile;
-use super::catalogue::{Catalogue, Change, Claim, Lineage, Removal};
-use super::changing::{Changes, Steps, Unsettled, Writing};
+use super::agreement::{is_current, reconcile};
+use super::catalogue::{Catalogue, Lineage};
 use super::fingerprint::Fingerprint;
-use super::keeping::is_current;
 use super::numbering::Numbering;
 use super::replaying::{check_unchanged, outstanding};
 use super::selections::Selections;
+use super::writing::{Changes, Writing};
 use super::{Access, ChangeError, ItemShape, LabelShape};
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
-/// What is opened.
+/// The parameters of opening items.
 #[derive(Debug)]
 pub(crate) struct Opening<'a> {
     pub(crate) dir: &'a Path,
-    /// SHA-256 of the model that the codes must be of, where it is known.
+    /// SHA-256 of the model that must have made the codes, if it is known.
     pub(crate) model_sha256: Option<&'a str>,
     pub(crate) access: Access,
-    /// The catalogue of the directory, where it is open already.
+    /// The catalogue of the directory, if it is already open.
     pub(crate) catalogue: Option<Arc<Catalogue>>,
-    /// Whether a catalogue is made where there is none; one that is there is always kept.
+    /// Whether a catalogue is created if there is none. An existing catalogue is always used.
     pub(crate) makes_catalogue: bool,
 }
 
 /// An index with its catalogue, if it has one.
 #[derive(Debug)]
 pub(crate) struct LocalItems {
-    /// The directory, as its path was resolved when it was opened.
+    /// The canonical path of the directory at the time of opening.
     pub(super) dir: PathBuf,
     pub(super) identity: FileIdentity,
     pub(super) index_id: String,
     pub(super) shape: ItemShape,
     pub(super) index: ArcSwap<Index>,
     pub(super) selections: Selections,
-    /// Absent where it was opened to be searched alone.
+    /// Absent if the items were opened read-only.
     pub(super) writing: Option<Writing>,
 }
 
 impl LocalItems {
-    /// Opens an index directory, has the index checked, and makes it agree with the catalogue where it is to be writable.
+    /// Opens an index directory and checks the index by `check`. If it is opened for writing, makes it agree with the catalogue.
     ///
     /// # Errors
-    /// A damaged file; another process that writes; what `check` refuses.
+    /// When a file is damaged, another process writes to the directory, or `check` refuses the index.
     pub(crate) fn open(opening: Opening<'_>, check: impl Fn(&Index) -> Result<()>) -> Result<Self> {
         let Opening { dir, model_sha256, access, catalogue, makes_catalogue } = opening;
         let unreadable = |source| Error::Input { path: dir.to_owned(), source };
@@ -69,7 +66,7 @@ impl LocalItems {
                 (index, None)
             }
             Access::Writable | Access::Follower => {
-                // The writer cuts off what a loss of power left of the log, which is no damage.
+                // The writer removes an incomplete record from the end of the log, which a loss of power may leave and which is no damage.
                 let mut writer = IndexWriter::open(&dir).map_err(failed)?;
                 check(&writer.snapshot())?;
                 let index = writer.snapshot();
@@ -85,7 +82,7 @@ impl LocalItems {
                     model.map_or(Ok(()), |model| catalogue.check_model(model))?;
                     primary = primary_of(&dir, catalogue, access)?;
                     let shape = ItemShape::of(&index);
-                    // In an index that was built anew, ids are those of others.
+                    // The ids of a rebuilt index may belong to other items, so the journal applies only to the same index.
                     if catalogue.index_id()?.is_some_and(|id| id == index.id()) {
                         check_unchanged(catalogue, &index)?;
                         if let Some(batch) = outstanding(catalogue, &index, &shape)? {
@@ -112,7 +109,7 @@ impl LocalItems {
         };
         let shape = ItemShape::of(&index);
         if shape.labels != LabelShape::None {
-            // The first filter by label gathers all labels: better now than while a request waits.
+            // The first filter by label collects the labels of all items. Doing this now spares the first request the wait.
             drop(index.select(&Filter::default().labels([0])));
         }
         let (index_id, index) = (index.id(), ArcSwap::from_pointee(index));
@@ -125,105 +122,66 @@ impl LocalItems {
         &self.dir
     }
 
-    /// The index as it is now.
+    /// The current snapshot of the index.
     pub(crate) fn index(&self) -> Arc<Index> {
         self.index.load_full()
     }
 
-    /// What the index's items have beside their codes.
+    /// The form of the labels and vectors of items.
     pub(crate) fn shape(&self) -> &ItemShape {
         &self.shape
     }
 
-    /// The catalogue, where there is one and it was opened to be changed.
+    /// The catalogue, if there is one and the items were opened for writing.
     pub(crate) fn catalogue(&self) -> Option<&Arc<Catalogue>> {
         self.writing.as_ref()?.catalogue()
     }
 
-    /// Whether it was opened to be changed.
+    /// Whether the items were opened for writing.
     pub(crate) fn is_changeable(&self) -> bool {
         self.writing.is_some()
     }
 
-    /// Whether a change can be made now, as far as is known.
+    /// Whether a change is possible now, as far as is known.
     pub(crate) fn is_writable(&self) -> bool {
         self.writing.as_ref().is_some_and(|writing| {
             !writing.is_broken.load(Ordering::Relaxed) && writing.primary.load().is_none()
         })
     }
 
-    /// Refuses changes at once while the files are given to another run.
+    /// Refuses changes while the files are handed over to another run.
     ///
     /// # Errors
-    /// As said; it was opened to be searched alone.
+    /// When the files are being handed over, or the items were opened read-only.
     pub(crate) fn check_open(&self) -> Result<(), ChangeError> {
         self.writing.as_ref().ok_or(ChangeError::ReadOnly)?.check_open()
     }
 
-    /// Refuses changes of somebody who uses the service at once: as [`check_open`](Self::check_open), and where these items are a copy.
+    /// Refuses changes of clients: as [`check_open`](Self::check_open), and while these items are a copy.
     ///
     /// # Errors
-    /// As said.
+    /// As for [`check_open`](Self::check_open), and when these items are the copy of a primary.
     pub(crate) fn check_changeable(&self) -> Result<(), ChangeError> {
         self.check_open()?;
         self.writing.as_ref().map_or(Ok(()), Writing::check_primary)
     }
 
-    /// A word for why the last change failed; absent where it did not.
+    /// A code for why the last change failed; absent if it succeeded.
     pub(crate) fn last_error(&self) -> Option<&'static str> {
         self.writing.as_ref()?.last_error.load().as_deref().copied()
     }
 
-    /// Removes an item. When this returns it is gone from the disk, and not found.
+    /// The item with an external id in `index`, which is a snapshot of this one.
     ///
     /// # Errors
-    /// There is no such item; files that cannot be written to.
-    pub(crate) fn remove(self: &Arc<Self>, id: u64) -> Result<(), ChangeError> {
-        self.remove_all(|index| match index.contains(id) {
-            true => Ok(vec![id]),
-            false => Err(ChangeError::Unknown(id)),
-        })
-        .map(drop)
-    }
-
-    /// Removes the items that `choose` names of the index as it is then, all or none. When this returns they are gone from the disk, and not
-    /// found. How many there were.
-    ///
-    /// # Errors
-    /// Those of `choose`; files that cannot be written to.
-    pub(crate) fn remove_all(
-        self: &Arc<Self>,
-        choose: impl FnOnce(&Index) -> Result<Vec<u64>, ChangeError>,
-    ) -> Result<usize, ChangeError> {
-        self.change(|writing, changes| {
-            let index = self.index();
-            let ids = choose(&index)?;
-            let removal =
-                |id: &u64| index.code(*id).map(|code| Removal { id: *id, code: to_hex(code) });
-            let removed: Vec<Removal> = ids.iter().filter_map(removal).collect();
-            if removed.is_empty() {
-                return Ok(0);
-            }
-            let change = Change { removed: &removed, ..Change::default() };
-            let touched = removed.iter().map(|it| Unsettled { id: it.id, undo: None }).collect();
-            let batch = Batch::new().remove(removed.iter().map(|removal| removal.id));
-            let steps = Steps { change, batch, touched };
-            let is_gone = |index: &Index| removed.iter().all(|it| !index.contains(it.id));
-            self.make(writing, changes, steps, is_gone)?;
-            Ok(removed.len())
-        })
-    }
-
-    /// Notes which files of format 1 of the catalogue these are. Nothing of an item changes.
-    ///
-    /// # Errors
-    /// A catalogue that cannot be written to.
-    pub(crate) fn claim(self: &Arc<Self>, claimed: &[Claim]) -> Result<(), ChangeError> {
-        self.change(|writing, _| Ok(writing.commit(&Change { claimed, ..Change::default() })?))
+    /// When the catalogue cannot be read.
+    pub(crate) fn find(&self, index: &Index, external_id: &str) -> Result<Option<u64>> {
+        self.writing.as_ref().map_or(Ok(None), |writing| writing.item_of(index, external_id))
     }
 }
 
-/// The address of the primary that a catalogue is a copy of, where it may be opened for that.
+/// The address of the primary, if the catalogue is a copy. Refuses a copy that is opened for changes of clients, and an index that is not a
+/// copy but is opened as a follower's.
 fn primary_of(dir: &Path, catalogue: &Catalogue, access: Access) -> Result<Option<String>> {
     let Lineage { primary, former_primary } = catalogue.lineage()?;
     match (primary, former_primary, access) {

@@ -1,18 +1,19 @@
-//! The items on this machine's disk: the index as searches see it, and the changes to it and to the catalogue.
+//! The items on the local disk: the index as searches see it, and the changes of index and catalogue.
 //!
 //! ```text
-//! a change -> local.rs, adding.rs (with placing.rs), keeping.rs -> changing.rs -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
-//!                            |   agreement.rs: after a crash, an error or another build the index is made to agree with the catalogue
-//! a filter -> selections.rs: the items that it lets through, kept until something changes; metadata/: what it goes by
-//! a change of a primary -> replaying.rs -> the same two, as it was made there
-//! a copy   -> snapshots.rs: a snapshot beside the items; the same files without what was deleted
-//! a reload ->  handover.rs: are these the same files, and who has them from now on
+//! a change -> adding.rs (with additions.rs and placing.rs), removing.rs, keeping.rs -> changing.rs (with writing.rs)
+//!          -> catalogue/ (item, thumbnail, source), then the index (code, label): both durable, then answered
+//!                |   agreement.rs: after a crash, an error or a rebuild, makes the index agree with the catalogue
+//! a filter -> selections.rs: the items that pass it, cached until something changes; metadata/: the postings that it uses
+//! a copy   -> snapshots.rs: a snapshot in another directory, or the same files without deleted data
+//! a reload -> handover.rs: are these the same files; closes them for another run
 //! ```
 //!
-//! Without a catalogue, which an index has where it was changed with a model, a change goes to the index alone: its write-ahead log.
-//! What is searched is not known here (`search/`), nor what a run is (`run/`).
+//! An index has a catalogue if it was changed by a service with a model, or if users store metadata. Without one, a change is written only
+//! to the write-ahead log of the index. This folder does not know searches (`search/`) or runs (`run/`).
 
 mod adding;
+mod additions;
 mod agreement;
 pub(crate) mod catalogue;
 mod changing;
@@ -25,11 +26,13 @@ pub(crate) mod metadata;
 mod numbering;
 mod once;
 mod placing;
+mod removing;
 mod replaying;
 mod selections;
 mod shape;
 mod snapshots;
 pub(crate) mod thumbnail;
+mod writing;
 
 use std::sync::Arc;
 
@@ -38,7 +41,7 @@ use dhih_index::Index;
 pub(crate) use self::catalogue::Copied;
 use self::catalogue::Record;
 pub use self::checking::{Checked, check_index};
-pub(crate) use self::keeping::{Kept, is_current};
+pub(crate) use self::keeping::Kept;
 pub(crate) use self::local::{LocalItems, Opening};
 use self::metadata::Attributes;
 pub(crate) use self::numbering::MAX_ID;
@@ -52,23 +55,23 @@ use crate::Error;
 /// What an index directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Searches alone. Any number of processes may.
+    /// For searches only, by any number of processes.
     ReadOnly,
-    /// Searches and changes. One process at a time.
+    /// For searches and changes, by one process at a time.
     Writable,
-    /// Searches, and the changes of a primary that is followed: those of others only once this copy was promoted. One process at a time.
+    /// For searches and for the changes of a primary, by one process at a time. Changes of clients are possible only after a promotion.
     Follower,
 }
 
-/// Why an item was not added or removed.
+/// Why a change of the items was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChangeError {
     #[error("this service was started to search alone (--read-only)")]
     ReadOnly,
-    /// These items are a copy of those at this address.
+    /// These items are the copy of the primary at this address.
     #[error("this service follows {0}: send changes there")]
     Follows(String),
-    /// The codes are in a store that is loaded, not changed.
+    /// The codes are in a store in PostgreSQL, which is loaded as a whole and not changed.
     #[error(
         "the codes are in a store, which takes generations from `dhih-serve load`, not single items"
     )]
@@ -81,34 +84,34 @@ pub(crate) enum ChangeError {
     Unknown(u64),
     #[error("the external id {external_id:?} is that of item {id}")]
     ExternalIdTaken { external_id: String, id: u64 },
-    /// A request of this key was made already, or is made at the moment.
+    /// A request with this idempotency key has been made, or is in progress.
     #[error("a request with this key was made already")]
     KeyUsed,
-    /// Metadata that does not fit the declared fields, or the other way round.
+    /// Metadata does not fit the declared fields, or a declaration does not fit the metadata.
     #[error(transparent)]
     Metadata(#[from] metadata::Fault),
-    /// One of several items that are added all or none.
+    /// The error of one of several items, of which all or none are added.
     #[error("items[{number}]: {refusal}")]
     OfItem { number: usize, refusal: Box<ChangeError> },
-    /// The vector of a new item cannot be kept, or is missing; why.
+    /// The vector of a new item is missing or cannot be stored. Contains the reason.
     #[error("{0}")]
     Vector(String),
-    /// These files are given to another run at the moment.
+    /// The files are being handed over to another run.
     #[error("the index is being reloaded")]
     Reloading,
-    /// Index or catalogue could not be opened again after an error. Nothing was changed.
+    /// Index or catalogue could not be reopened after an error. Nothing was changed.
     #[error("the index or its catalogue cannot be written to at the moment: {0}")]
     NotWritable(Error),
-    /// Nothing was changed.
+    /// The change failed. Nothing was changed.
     #[error(transparent)]
     Failed(#[from] Error),
-    /// The change was made or not: the disk failed so that it cannot be seen at the moment.
+    /// The disk failed, and it cannot be determined at the moment whether the change was made.
     #[error("it is not known whether the change was made: {0}")]
     OutcomeUnknown(Error),
 }
 
 impl ChangeError {
-    /// The same for another request of the same change, or for an answer that is kept.
+    /// A copy of the error for another request of the same change, or for an answer that is stored.
     pub(crate) fn again(&self) -> Self {
         let reason = |error: &Error| match error {
             Error::DiskFull { path } => Error::DiskFull { path: path.clone() },
@@ -131,7 +134,7 @@ impl ChangeError {
     }
 }
 
-/// An item as a request or an import brings it.
+/// A new item of a request or an import.
 #[derive(Debug, Clone)]
 pub(crate) struct NewItem {
     pub(crate) id: ItemId,
@@ -139,7 +142,7 @@ pub(crate) struct NewItem {
     pub(crate) thumbnail: Vec<u8>,
     /// SHA-256 of the file that it was imported from.
     pub(crate) digest: Option<String>,
-    /// What users keep with it, of which the code is not known yet; `None` leaves what an item whose place it takes has.
+    /// Its attributes, whose code is not set yet. `None` keeps those of the item that it replaces.
     pub(crate) attributes: Option<Attributes>,
 }
 
@@ -152,20 +155,20 @@ impl NewItem {
 /// The id of a new item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ItemId {
-    /// The next that no item has or had.
+    /// The next id that no item has or had.
     Next,
-    /// This one, which must be free.
+    /// This id, which must be free.
     Free(u64),
-    /// That of an item of the catalogue, which it takes the place of.
+    /// The id of an existing item, which is replaced.
     Replaced(u64),
-    /// This one, or that of its external id, whether an item has it or not; otherwise the next.
+    /// The given id or that of the external id, whether or not an item has it; without either, the next free id.
     Upserted(Option<u64>),
 }
 
-/// What an addition came to, item by item, and the index that has it.
+/// The result of an addition: the outcome of each item, and the index after the change.
 #[derive(Debug)]
 pub(crate) struct Changed {
-    /// Of all items, in order. Where all or none are added, none of these was refused.
+    /// The outcomes of all items, in order. If all or none are added, none of these is an error.
     pub(crate) outcomes: Vec<Result<Made, ChangeError>>,
     pub(crate) index: Arc<Index>,
 }
@@ -174,7 +177,7 @@ pub(crate) struct Changed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Made {
     pub(crate) id: u64,
-    /// Whether it took the place of another.
+    /// Whether it replaced another item.
     pub(crate) replaces: bool,
 }
 

@@ -1,26 +1,26 @@
-//! Which id an item gets that comes without one: the next that no item has or had. An id that a client chooses never ends numbering.
+//! Chooses the ids of items that come without one: the next id that no item has or had. Ids chosen by clients cannot exhaust the numbering.
 
 use dhih_index::Index;
 
 use crate::items::catalogue::Catalogue;
 use crate::{Error, Result};
 
-/// The greatest id that an item may be given: JSON's numbers are exact up to here in every language.
+/// The greatest id of an item. Integers in JSON are exact up to this value in every language.
 pub(crate) const MAX_ID: u64 = (1 << 53) - 1;
-/// Ids from here on that clients choose do not move numbering, so that there is always room before or between them.
+/// Ids from here on do not advance the numbering when clients choose them, so that free ids always remain.
 const FAR: u64 = 1 << 52;
 
-/// Gives out ids.
+/// A counter of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Numbering {
     next: u64,
 }
 
 impl Numbering {
-    /// Goes on after the ids of an index and its catalogue. An index alone does not know the ids of items that were removed.
+    /// Continues after the ids of an index and its catalogue. An index alone does not know the ids of removed items.
     pub(super) fn after(index: &Index, catalogue: Option<&Catalogue>) -> Result<Self> {
         let last = match index.last_id() {
-            // Only an index with such ids is gone through.
+            // Only an index with an id from `FAR` on must be scanned for the last id below it.
             Some(FAR..) => index.iter().map(|(id, _)| id).take_while(|id| *id < FAR).last(),
             last => last,
         };
@@ -29,7 +29,7 @@ impl Numbering {
         Ok(Self { next: last.map_or(0, |last| last + 1) })
     }
 
-    /// The next id of which `is_used` says that no item has or had it.
+    /// Takes the next id for which `is_used` returns `false`.
     pub(super) fn take(&mut self, is_used: impl Fn(u64) -> Result<bool>) -> Result<u64> {
         while self.next <= MAX_ID {
             let id = self.next;
@@ -41,7 +41,7 @@ impl Numbering {
         Err(Error::IdsExhausted)
     }
 
-    /// Notes an id that a client chose.
+    /// Advances the numbering past an id that a client chose.
     pub(super) fn note(&mut self, id: u64) {
         if (self.next..FAR).contains(&id) {
             self.next = id + 1;

@@ -1,34 +1,34 @@
-//! `Once`: a request that comes with a key of its own, so that it is made once however often it is sent.
+//! `Once`: a request with an idempotency key. Its change is made once, however often the request is sent.
 
 use std::fmt;
 
 use super::catalogue::{Answered, now_ms};
 use super::{ChangeError, Made};
 
-/// What became of the items of a request, in order.
+/// The outcomes of the items of a request, in order.
 pub(crate) type Outcomes = [Result<Made, ChangeError>];
 
-/// A request that is made once, and how it is answered.
+/// The idempotency key of a request, and the function that makes its answer.
 pub(crate) struct Once {
-    /// Whose it is, and the key.
+    /// The name of the API key that sent the request, and the idempotency key.
     pub(crate) key: String,
     /// SHA-256 of the request, in hexadecimal.
     pub(crate) request: String,
-    /// What it is answered with, once it is known what becomes of its items.
+    /// Makes the answer from the outcomes of the items. It runs before the change is committed, because the answer is stored with it.
     pub(crate) answer: Box<dyn FnOnce(&Outcomes) -> Answer + Send>,
 }
 
-/// An answer as it is kept.
+/// An answer to be stored.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// JSON.
+    /// The body, as JSON.
     pub(crate) body: String,
     pub(crate) location: Option<String>,
 }
 
 impl Once {
-    /// The answer to the request, to be kept with what it changes.
+    /// The stored answer for these outcomes.
     pub(super) fn answered(self, outcomes: &Outcomes) -> Answered {
         let Self { key, request, answer } = self;
         let Answer { status, body, location } = answer(outcomes);

@@ -1,23 +1,24 @@
-//! `Placing`: the items of some requests, as they find their ids one after the other. A request that is refused leaves nothing behind.
+//! `Placing`: gives the items of several requests their ids, one after the other. A request that is refused leaves no trace.
 
 use std::collections::HashMap;
 
 use dhih_index::{Index, to_hex};
 
 use super::catalogue::{Entry, Removal};
-use super::changing::{Unsettled, Writing};
+use super::local::LocalItems;
 use super::metadata::Attributes;
 use super::numbering::{MAX_ID, Numbering};
-use super::{ChangeError, ItemId, LocalItems, Made, NewItem};
+use super::writing::{Unsettled, Writing};
+use super::{ChangeError, ItemId, Made, NewItem};
 
-/// Items that have found their places.
+/// The placed items.
 pub(super) struct Placed {
     pub(super) numbers: Numbering,
     pub(super) entries: Vec<Entry>,
     pub(super) touched: Vec<Unsettled>,
 }
 
-/// Items on their way to their places.
+/// The state while items are placed.
 pub(super) struct Placing<'a> {
     items: &'a LocalItems,
     index: &'a Index,
@@ -25,25 +26,25 @@ pub(super) struct Placing<'a> {
     numbers: Numbering,
     entries: Vec<Entry>,
     touched: Vec<Unsettled>,
-    /// The places of the entries by id.
+    /// The positions in `entries` by id.
     places: HashMap<u64, usize>,
-    /// The items that entries have given external ids to.
+    /// The external ids that entries have claimed, with their items.
     external_ids: HashMap<String, u64>,
-    /// What was done, to be taken back.
+    /// The steps taken, so that they can be undone.
     done: Vec<Step>,
 }
 
-/// What was done for one item.
+/// A step that can be undone.
 enum Step {
-    /// An entry was put behind the others.
+    /// An entry was appended.
     Added,
-    /// An entry took the place of another.
+    /// The entry at this position was replaced; the previous one.
     Replaced(usize, Box<(Entry, Unsettled)>),
-    /// An external id was given to an item; before, to that one.
+    /// An external id was claimed; the item that had claimed it before.
     Named(String, Option<u64>),
 }
 
-/// A state to go back to.
+/// A state to return to.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     steps: usize,
@@ -74,12 +75,12 @@ impl<'a> Placing<'a> {
         Mark { steps: self.done.len(), entries: self.entries.len(), numbers: self.numbers }
     }
 
-    /// The entries that were put behind those of a mark.
+    /// The entries that were appended since a mark.
     pub(super) fn since(&self, mark: Mark) -> &[Entry] {
         &self.entries[mark.entries..]
     }
 
-    /// Takes back what was done since a mark.
+    /// Undoes all steps since a mark.
     pub(super) fn go_back(&mut self, mark: Mark) {
         while self.done.len() > mark.steps {
             match self.done.pop() {
@@ -105,7 +106,7 @@ impl<'a> Placing<'a> {
         self.numbers = mark.numbers;
     }
 
-    /// Finds the place of an item, of which nothing is kept where it is refused.
+    /// Places an item. If it is refused, nothing changes.
     pub(super) fn place(&mut self, item: NewItem) -> Result<Made, ChangeError> {
         let NewItem { id: wanted, mut record, thumbnail, digest, attributes } = item;
         self.items.shape().fit(&mut record).map_err(ChangeError::Vector)?;
@@ -146,7 +147,7 @@ impl<'a> Placing<'a> {
         Ok(Made { id, replaces })
     }
 
-    /// Puts an entry in its place. Of two with the same id the last one counts.
+    /// Appends an entry, or replaces an earlier one with the same id: the last one wins.
     fn put(&mut self, entry: Entry, touched: Unsettled) {
         match self.places.get(&entry.id) {
             Some(&place) => {
@@ -177,13 +178,13 @@ impl<'a> Placing<'a> {
         self.index.contains(id) || self.places.contains_key(&id)
     }
 
-    /// The item that has an external id.
+    /// The item with an external id.
     fn item_of(&self, external: &str) -> Result<Option<u64>, ChangeError> {
         if let Some(id) = self.external_ids.get(external) {
             return Ok(Some(*id));
         }
-        let known = LocalItems::item_of(self.writing, self.index, external)?;
-        // One of these entries may take its place, and have another.
+        let known = self.writing.item_of(self.index, external)?;
+        // An entry with attributes replaces the external id of its item.
         let is_kept = |id: &u64| {
             self.places.get(id).is_none_or(|place| self.entries[*place].attributes.is_none())
         };

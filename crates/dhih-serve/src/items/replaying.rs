@@ -1,25 +1,26 @@
-//! Items that are a copy of a primary's: its changes are made here as they were made there, one after the other, and nobody else's are, until
-//! the copy is promoted. What the journal of a catalogue tells of the index is here, too: what the index may lack after a crash.
+//! Replays the changes of a primary. A copy applies them in the order in which the primary made them, and refuses all other changes until
+//! it is promoted. This file also finds the changes that the index may lack after a crash, because they follow from the journal in the same
+//! way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dhih_index::{Batch, Index};
 
+use super::agreement::is_current;
 use super::catalogue::{Catalogue, LoggedChange, PayloadError, Position, ReadChange, Record};
-use super::changing::{Changes, Unsettled, Writing};
 use super::fingerprint::{Fingerprint, of_all_but};
-use super::keeping::is_current;
 use super::numbering::Numbering;
+use super::writing::{Changes, Unsettled};
 use super::{ChangeError, ItemShape, LocalItems};
 use crate::{Error, Result};
 
-/// Why changes of a primary were not made. None of them was, unless the items say otherwise.
+/// Why changes of a primary were not applied. After any error but `Items`, none of them was; after `Items`, the outcome may be unknown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplayError {
     #[error("these items follow no primary (any more)")]
     NotFollowing,
-    /// A change that is another one than it was, or of another history.
+    /// The change was altered on its way, or belongs to another history.
     #[error("change {got} does not come after what is here, which goes to change {head}")]
     NotNext { head: u64, got: u64 },
     #[error("change {number} cannot be made here: {source}")]
@@ -35,10 +36,10 @@ impl From<ChangeError> for ReplayError {
 }
 
 impl LocalItems {
-    /// Keeps a journal of so many bytes at most from now on; 0 ends it. Items that are only searched keep none.
+    /// Keeps a journal of at most `bytes`; 0 ends it. Does nothing if the items were opened read-only.
     ///
     /// # Errors
-    /// A catalogue that cannot be written to.
+    /// When the catalogue cannot be written to.
     pub(crate) fn keep_journal(self: &Arc<Self>, bytes: u64) -> Result<(), ChangeError> {
         match self.is_changeable() {
             true => self.maintain(|writing, changes| {
@@ -53,17 +54,17 @@ impl LocalItems {
         }
     }
 
-    /// The address of the primary that these items are a copy of.
+    /// The address of the primary, if these items are a copy.
     pub(crate) fn primary(&self) -> Option<Arc<String>> {
         self.writing.as_ref()?.primary.load_full()
     }
 
-    /// How far its changes go, as far as they are found; `None` where no journal is kept.
+    /// The position of the last change that searches see; `None` if no journal is kept.
     pub(crate) fn position(&self) -> Option<Position> {
         self.catalogue()?.published()
     }
 
-    /// Makes the changes of the primary that come next, in one change. When this returns they are on disk and are found.
+    /// Applies the next changes of the primary in one transaction. When this returns, they are on disk and can be found.
     ///
     /// # Errors
     /// See [`ReplayError`].
@@ -110,7 +111,7 @@ impl LocalItems {
         Ok(())
     }
 
-    /// Changes the index as the journal says that it may not have been changed yet.
+    /// Applies to the index the changes of the journal that it may lack.
     pub(super) fn apply_outstanding(
         &self,
         catalogue: &Catalogue,
@@ -122,10 +123,10 @@ impl LocalItems {
         }
     }
 
-    /// Follows the primary at another address, or goes on with the same; of items that are no copy nothing changes.
+    /// Records the address of the primary, which may have changed. Does nothing if these items are not a copy.
     ///
     /// # Errors
-    /// A catalogue that cannot be written to.
+    /// When the catalogue cannot be written to.
     pub(crate) fn follow(self: &Arc<Self>, primary: String) -> Result<(), ChangeError> {
         self.maintain(|writing, _| {
             let known = writing.primary.load();
@@ -139,10 +140,10 @@ impl LocalItems {
         })
     }
 
-    /// Makes these items a primary's: from now on they are changed here, and follow nobody. Whether they followed anybody before.
+    /// Promotes a copy: from now on it accepts changes of clients and follows no primary. Returns whether these items were a copy.
     ///
     /// # Errors
-    /// A catalogue that cannot be written to.
+    /// When the catalogue cannot be written to.
     pub(crate) fn promote(self: &Arc<Self>) -> Result<bool, ChangeError> {
         self.maintain(|writing, state| {
             let Some(catalogue) = writing.catalogue() else { return Ok(false) };
@@ -154,17 +155,8 @@ impl LocalItems {
     }
 }
 
-impl Writing {
-    /// Refuses changes of anybody but the primary.
-    pub(super) fn check_primary(&self) -> Result<(), ChangeError> {
-        match &*self.primary.load() {
-            Some(primary) => Err(ChangeError::Follows(primary.to_string())),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Checks that changes come next, byte by byte, and reads them; and the position after the last of them.
+/// Checks that every change continues from the one before, which verifies its bytes, and decodes it. Returns the changes with the position
+/// after the last.
 fn read(
     changes: Vec<LoggedChange>,
     head: Position,
@@ -183,8 +175,8 @@ fn read(
     Ok((all, last))
 }
 
-/// Compares an index with what its journal says of it. Where another program has changed it, the journal begins another history, so that nobody goes
-/// on with the one that lacks these changes.
+/// Compares an index with the fingerprint in its journal. If another program has changed the index, a new history begins, because the journal
+/// lacks these changes.
 pub(super) fn check_unchanged(catalogue: &Catalogue, index: &Index) -> Result<()> {
     let (Some(published), Some(head)) = (catalogue.published(), catalogue.head()?) else {
         return Ok(());
@@ -210,7 +202,7 @@ fn decoded(catalogue: &Catalogue, change: &LoggedChange) -> Result<ReadChange> {
     })
 }
 
-/// What makes an index have the changes of which the catalogue does not know that it has them; `None` where it has them.
+/// The batch that applies to the index the changes after the published position; `None` if the index has them all.
 pub(super) fn outstanding(
     catalogue: &Catalogue,
     index: &Index,
@@ -219,7 +211,7 @@ pub(super) fn outstanding(
     let (Some(published), Some(head)) = (catalogue.published(), catalogue.head()?) else {
         return Ok(None);
     };
-    // Of each item the last state.
+    // The last state of each item: its record, or `None` if it was removed.
     let mut wanted: BTreeMap<u64, Option<Record>> = BTreeMap::new();
     for change in catalogue.logged(published.number, head.number, usize::MAX)? {
         let read = decoded(catalogue, &change)?;

@@ -1,5 +1,5 @@
-//! `Selections`: the items that filters have let through lately, kept until the index or the metadata changes. To find them is work of
-//! milliseconds where the index has gaps in its ids, and the same filter often comes again.
+//! `Selections`: a cache of the results of recent filters, valid until the index or the metadata changes. Evaluating a filter takes
+//! milliseconds in an index with gaps between its ids, and filters are often repeated.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,20 +8,20 @@ use dhih_index::{Filter, Index, Selection};
 use super::LocalItems;
 use super::metadata::{IdSet, MetadataFilter};
 
-/// Memory in bytes that selections may take, at a bit for each item of the index.
+/// The most memory of cached selections in bytes, at one bit for each item of the index.
 const MEMORY: usize = 64 << 20;
-/// The most that are kept.
+/// The most cached selections.
 const MOST: usize = 64;
 
-/// Which items are wanted.
+/// The filter of a search.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Wanted {
-    /// The numbers of classes, of which an item has one; absent where any will do.
+    /// Numbers of classes, of which an item must have one; `None` accepts any label.
     pub(crate) labels: Option<Vec<i64>>,
     pub(crate) metadata: Option<MetadataFilter>,
 }
 
-/// The latest last.
+/// The cached selections, the most recently used last.
 #[derive(Debug, Default)]
 pub(super) struct Selections(Mutex<Vec<Remembered>>);
 
@@ -33,9 +33,10 @@ struct Remembered {
 }
 
 impl LocalItems {
-    /// The items of an index, which is a snapshot of this one, that are wanted.
+    /// The items of `index`, a snapshot of this one, that pass the filter.
     pub(crate) fn select(&self, index: &Index, wanted: &Wanted) -> Selection {
-        // Before it is looked up what has which metadata: what changes in between makes it out of date, and not the other way round.
+        // Read the version before the postings. A change in between then makes the cached selection outdated; in the opposite order an
+        // outdated selection would count as current.
         let version = self.catalogue().map_or(0, |catalogue| catalogue.attributes_version());
         if let Some(selection) = self.selections.get(index, wanted, version) {
             return selection;
@@ -63,7 +64,7 @@ impl LocalItems {
 impl Selections {
     fn get(&self, index: &Index, wanted: &Wanted, version: u64) -> Option<Selection> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is out of date also holds files of the index that may be gone.
+        // Outdated selections also keep files of the index open that were replaced.
         kept.retain(|it| it.version == version && it.selection.index().is_same_snapshot(index));
         let at = kept.iter().position(|it| it.wanted == *wanted)?;
         let it = kept.remove(at);

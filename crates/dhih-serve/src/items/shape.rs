@@ -1,18 +1,19 @@
-//! What items of an index have beside their codes, labels and vectors, and how new items are written for it.
+//! The form of the items of an index beside their codes: labels and vectors. Converts new items to this form.
 
 use std::path::Path;
 
 use dhih_index::{CodeSet, Codes, Index, Label, Labels, VectorInfo, VectorSet};
+use serde::{Deserialize, Serialize};
 
 use crate::items::catalogue::Record;
 use crate::{Error, Result};
 
-/// What items of an index look like.
+/// The form of the items of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ItemShape {
     bits: u32,
     pub(crate) labels: LabelShape,
-    /// The vectors that are kept beside the codes.
+    /// The vectors that are stored beside the codes.
     pub(crate) vectors: Option<VectorInfo>,
 }
 
@@ -23,7 +24,7 @@ impl ItemShape {
         Self { bits: index.bits(), labels, vectors: info.vectors }
     }
 
-    /// Items as an index takes them.
+    /// Items in the form in which an index adds them.
     pub(crate) fn set_of<'a>(
         &self,
         records: impl Iterator<Item = (u64, &'a Record)> + Clone,
@@ -43,14 +44,15 @@ impl ItemShape {
         Ok(CodeSet { ids, labels, vectors, ..CodeSet::new(codes) })
     }
 
-    /// Whether an index has an item as it is kept. Vectors are not compared: where items have some, it is not known.
+    /// Whether the index has the item as in its record. Always false for items with vectors, because vectors are not compared.
     pub(super) fn is_kept(&self, index: &Index, id: u64, record: &Record) -> bool {
         let is_code = index.code(id).map(dhih_index::to_hex).as_ref() == Some(&record.code);
         let labels = || self.labels.labels(std::iter::once(record));
         self.vectors.is_none() && is_code && self.labels.labels_in(index, &[id]) == labels()
     }
 
-    /// The vectors of these items, as an index keeps them; `None` where it keeps none, or one is not known, which the index refuses.
+    /// The vectors of these items in the type of the index. `None` where it stores none, or where one is unknown; the index refuses the
+    /// latter.
     fn vectors<'a>(
         &self,
         records: impl Iterator<Item = &'a Record>,
@@ -61,7 +63,7 @@ impl ItemShape {
         Some(set.and_then(|set| set.to_type(kept.number_type)))
     }
 
-    /// Takes from a new item the vector that is not kept, and says what is wrong with one that is.
+    /// Removes the vector of a new item if the index stores none. Otherwise the error says what is wrong with the vector.
     pub(super) fn fit(&self, record: &mut Record) -> Result<(), String> {
         let Some(kept) = self.vectors else {
             record.vector = None;
@@ -83,8 +85,9 @@ impl ItemShape {
     }
 }
 
-/// What labels an index has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The form of the labels of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum LabelShape {
     None,
     Single,
@@ -115,7 +118,7 @@ impl LabelShape {
         }
     }
 
-    /// The labels of items of an index, as an index takes them.
+    /// The labels of items of an index, in the form in which an index adds them.
     pub(crate) fn labels_in(self, index: &Index, ids: &[u64]) -> Option<Labels> {
         match self {
             Self::None => None,
@@ -136,7 +139,7 @@ impl LabelShape {
         }
     }
 
-    /// The labels of these items, as an index takes them.
+    /// The labels of these items, in the form in which an index adds them.
     fn labels<'a>(self, items: impl Iterator<Item = &'a Record>) -> Option<Labels> {
         match self {
             Self::None => None,

@@ -1,4 +1,4 @@
-//! Copies of the items as a whole: a snapshot beside them while changes go on, and the same files without what was deleted.
+//! Copies of all items: a snapshot in another directory while changes continue, or a rewrite of the files without deleted data.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use super::catalogue::{CatalogueSnapshot, Copied, FILE, History, Position};
 use super::{ChangeError, LocalItems};
 use crate::{Error, Result};
 
-/// What files took before and after.
+/// Bytes of the files before and after a compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Compacted {
     pub(crate) bytes_before: u64,
     pub(crate) bytes_after: u64,
 }
 
-/// Index and catalogue as they were at one moment.
+/// The state of index and catalogue at one moment.
 struct Moment {
     index: Arc<Index>,
     catalogue: Option<CatalogueSnapshot>,
-    /// How far the journal goes, where one is kept.
+    /// The position of the catalogue; `None` if no journal is kept.
     position: Option<Position>,
 }
 
 impl Moment {
-    /// Writes both into a directory that is made for it, of which nothing is left after an error.
+    /// Writes both into a new directory. After an error nothing of it remains.
     fn write(&self, to: &Path, options: CheckpointOptions, history: History) -> Result<()> {
         let write = || -> Result<()> {
             self.index.checkpoint(to, options).map_err(|error| Error::index(to, error))?;
@@ -39,20 +39,20 @@ impl Moment {
 }
 
 impl LocalItems {
-    /// Writes index and catalogue of one moment into a directory that is made for it. Changes go on meanwhile. When this returns the snapshot is
-    /// on disk; it is opened as any index directory is.
+    /// Writes a consistent snapshot of index and catalogue into a new directory. Changes continue meanwhile. When this returns, the
+    /// snapshot is on disk; it can be opened as an index directory.
     ///
     /// # Errors
-    /// A disk that does not take it. Nothing of the snapshot is left then.
+    /// When the disk is full or fails; then nothing of the snapshot remains.
     pub(crate) fn snapshot(self: &Arc<Self>, to: &Path) -> Result<usize, ChangeError> {
         let moment = self.moment()?;
-        // Copies, not links: what happens to a block of the disk happens to one of them.
+        // Copies instead of hard links: a damaged block on disk then affects only one of the two.
         moment.write(to, CheckpointOptions::default().with_copy(true), History::Dropped)?;
         Ok(moment.index.len())
     }
 
-    /// The same for a follower, which goes on from there: with links in the place of copies where the disk has them, for it is soon sent and
-    /// removed. The position that it has; `None` where no journal is kept, and nothing was written.
+    /// Writes a snapshot for a follower, which continues the history. The files are hard links where the disk supports them, because the
+    /// snapshot is sent and removed soon. Returns its position; `None` if no journal is kept, and then nothing is written.
     ///
     /// # Errors
     /// As for [`snapshot`](Self::snapshot).
@@ -66,7 +66,7 @@ impl LocalItems {
         Ok(Some(position))
     }
 
-    /// Index and catalogue of the same moment: no change is under way between the two.
+    /// Takes index and catalogue together while no change is in progress, so that they agree.
     fn moment(self: &Arc<Self>) -> Result<Moment, ChangeError> {
         self.maintain(|writing, _| {
             let catalogue =
@@ -76,10 +76,10 @@ impl LocalItems {
         })
     }
 
-    /// Writes index and catalogue anew, without the bytes of what was deleted. Searches go on meanwhile, changes wait.
+    /// Rewrites index and catalogue without the bytes of deleted items. Searches continue meanwhile, and changes wait.
     ///
     /// # Errors
-    /// A disk that does not take it. Nothing is lost then, and what was deleted may still be in the files.
+    /// When the disk is full or fails. Nothing is lost then, but the files may still contain deleted data.
     pub(crate) fn compact(self: &Arc<Self>, copied: Copied) -> Result<Compacted, ChangeError> {
         self.maintain(|writing, changes| {
             let bytes_before = self.bytes();
@@ -91,7 +91,7 @@ impl LocalItems {
         })
     }
 
-    /// Bytes of the files of the directory.
+    /// Bytes of the files in the directory.
     fn bytes(&self) -> u64 {
         let files = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         files

@@ -1,4 +1,4 @@
-//! Items without a service around them: changes that fail halfway, files that go away, and letting go of them.
+//! Tests of items without a service: changes that fail halfway, files that disappear, and handing the files over.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ fn a_change_that_the_index_refuses_leaves_nothing_in_the_catalogue() {
     let dir = tempfile::tempdir().unwrap();
     build(dir.path());
     let items = open(dir.path());
-    // The catalogue takes a label of no class, the index does not.
+    // The catalogue accepts the label of a class that does not exist; the index does not.
     let refused = items.add(vec![item(9, 0), item(8, 99)]);
     assert!(matches!(refused, Err(ChangeError::Failed(_))), "{refused:?}");
     let catalogue = items.catalogue().unwrap();
@@ -69,7 +69,7 @@ fn what_was_kept_with_an_item_that_is_refused_is_not_found() {
     items.declare(&fields).unwrap();
     let with =
         |code, label, value| NewItem { attributes: Some(keyword(value)), ..item(code, label) };
-    // The catalogue takes a label of no class, the index does not.
+    // The catalogue accepts the label of a class that does not exist; the index does not.
     assert!(matches!(
         items.add(vec![with(9, 0, "a"), with(8, 99, "b")]),
         Err(ChangeError::Failed(_))
@@ -84,7 +84,7 @@ fn what_was_kept_with_an_item_that_is_refused_is_not_found() {
             .collect::<Vec<_>>()
     };
     assert_eq!((kept(&items), catalogue.item_of("a").unwrap()), (vec![], None));
-    // One that is replaced keeps what it had until the new one is there.
+    // A replaced item keeps its attributes until the new item is added.
     let id = items.add(vec![with(9, 0, "a")]).unwrap().ids().next().unwrap();
     let replacing = NewItem { id: ItemId::Upserted(None), ..with(8, 99, "a") };
     assert!(items.add(vec![replacing]).is_err());
@@ -102,7 +102,7 @@ fn what_the_catalogue_has_and_the_index_lacks_is_made_good() {
     let dir = tempfile::tempdir().unwrap();
     build(dir.path());
     let items = open(dir.path());
-    // As a crash between the two leaves it.
+    // This is the state after a crash between the catalogue and the index.
     let NewItem { record, thumbnail, .. } = item(9, 1);
     let added =
         [Entry { id: 7, record, thumbnail, digest: None, replaced: None, attributes: None }];
@@ -125,7 +125,7 @@ fn items_that_are_given_away_refuse_changes_at_once_and_can_be_taken_back() {
     assert!(matches!(items.add(vec![item(9, 0)]), Err(ChangeError::Reloading)));
     assert!(matches!(items.remove(0), Err(ChangeError::Reloading)));
     assert!(matches!(items.check_open(), Err(ChangeError::Reloading)));
-    // Another one may have the index meanwhile.
+    // Another writer can open the index meanwhile.
     drop(dhih_index::IndexWriter::open(dir.path()).unwrap());
     items.resume();
     items.add(vec![item(9, 0)]).unwrap();
@@ -142,7 +142,7 @@ fn files_that_are_away_for_a_while_are_changed_once_they_are_back() {
     let refused = items.add(vec![item(9, 0)]);
     assert!(matches!(refused, Err(ChangeError::NotWritable(_))), "{refused:?}");
     assert!(!items.is_writable() && items.last_error() == Some("replaced"));
-    // Another index in its place is none of these.
+    // A different index in the same place is not accepted.
     build(&index);
     assert!(matches!(items.remove(0), Err(ChangeError::NotWritable(_))));
     assert!(!items.is_current_at(&index));

@@ -1,13 +1,13 @@
-//! Thumbnails of pictures that are added: small ones as they are in PNG, larger ones scaled down in JPEG.
+//! Thumbnails of added pictures: small pictures are stored unchanged as PNG, larger ones are scaled down to JPEG.
 
 use dhih_model::image::Picture;
 use image::{
     ExtendedColorType, ImageEncoder, codecs::jpeg::JpegEncoder, codecs::png::PngEncoder, imageops,
 };
 
-/// The longest side of a thumbnail.
+/// The longest side of a thumbnail, in pixels.
 const SIDE: usize = 256;
-/// Up to this side a picture is kept exactly: scaled images of datasets would show JPEG's blocks.
+/// Pictures up to this side are stored exactly, because JPEG artefacts would be visible in the small images of datasets.
 const EXACT: usize = 64;
 const QUALITY: u8 = 85;
 

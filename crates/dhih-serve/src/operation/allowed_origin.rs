@@ -1,15 +1,15 @@
-//! The origins of other sites whose pages may use the service. By what a request is told to come from one: `http/origin.rs`.
+//! The origins of other sites whose pages may use the service. `http/origin.rs` decides whether a request comes from one of them.
 
 use std::str::FromStr;
 
 use axum::http::{Uri, uri::Scheme};
 
-/// An origin as browsers write it: scheme and host in small letters, and a port where it is not the scheme's own.
+/// An origin in the form in which browsers send it: scheme and host in lower case, and the port unless it is the default of the scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedOrigin(String);
 
 impl AllowedOrigin {
-    /// As browsers write it.
+    /// The origin in the form in which browsers send it.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -34,7 +34,7 @@ impl FromStr for AllowedOrigin {
         };
         let authority = uri.authority().filter(|_| uri.path() == "/" && uri.query().is_none());
         let authority = authority.filter(|it| !it.as_str().contains('@') && !it.host().is_empty());
-        // What follows the host has no path, which `Uri` would make one of.
+        // `Uri` accepts an origin followed by a path, so the text must end with the authority.
         let authority = authority.filter(|it| text.ends_with(it.as_str())).ok_or_else(wrong)?;
         let port = authority.port_u16().filter(|port| *port != default);
         let port = port.map_or(String::new(), |port| format!(":{port}"));

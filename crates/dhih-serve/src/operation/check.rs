@@ -1,4 +1,4 @@
-//! The command `check`: what `items/checking.rs` finds, told to people or programs.
+//! The command `check`: prints the result of `items/checking.rs` for people or programs.
 
 use std::io::{self, Write};
 
@@ -7,13 +7,13 @@ use crate::operation::cli::CheckArgs;
 use crate::operation::config::index_dir;
 use crate::{Error, Result};
 
-/// Ids that are told of each kind.
+/// The most ids of each kind that are printed.
 const TOLD: usize = 10;
 
-/// Checks as the flags say, and prints what was found.
+/// Checks an index as the flags say, and prints the result.
 ///
 /// # Errors
-/// A damaged file; one that another process has open; index and catalogue that do not agree.
+/// When a file is damaged or open in another process, or index and catalogue do not agree.
 pub fn check(args: &CheckArgs) -> Result<()> {
     let dir = index_dir(&args.run, args.index.as_deref());
     let checked = check_index(&dir)?;
@@ -36,7 +36,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
             lines.push(format!("{what} {}{more} ({} in all)", some.join(", "), ids.len()));
         }
     }
-    // A closed stdout leaves nobody to tell.
+    // A closed stdout is not an error.
     let _ = match (args.json, serde_json::to_string(&checked)) {
         (true, Ok(json)) => writeln!(out, "{json}"),
         _ => writeln!(out, "{}", lines.join("\n")),

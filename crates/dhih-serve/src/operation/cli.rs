@@ -1,4 +1,4 @@
-//! The command line: flags and their `DHIH_...` twins. What they mean: `config.rs`.
+//! The command line: flags and their environment variables `DHIH_...`. `config.rs` converts them into settings.
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -67,7 +67,7 @@ pub enum Command {
     /// Make entries of a keys file
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// What is the same in every program.
+    /// The commands that all programs share.
     #[command(flatten)]
     Manual(Manual),
 }
@@ -174,7 +174,7 @@ pub struct Config {
     /// Folder for snapshots of index and catalogue, which `POST /v1/admin/snapshots` makes [default: none are made]
     #[arg(long, env = "DHIH_SNAPSHOT_DIR", value_name = "DIR")]
     pub snapshot_dir: Option<PathBuf>,
-    /// Another name under which the service is asked, beside those of this machine; repeatable. `*` is any name, and needs keys
+    /// Further host name of the service, beside those of this machine; repeatable. `*` allows any name, and needs keys
     #[arg(long, env = "DHIH_HOST", value_name = "NAME", value_delimiter = ',')]
     pub host: Vec<HostName>,
     /// Origin of pages of another site that may use the service, such as `https://photos.example`; repeatable. Changes need a key in a header
@@ -257,7 +257,8 @@ pub struct Config {
     #[arg(long, env = "DHIH_MAX_WAIT_MS", value_name = "MS", default_value_t = 2,
         value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub max_wait_ms: u16,
-    /// Images are refused that would wait longer than this until they are encoded, in milliseconds; the first 8 never are
+    /// Longest time that an image waits until it is encoded, in milliseconds; images that would wait longer are refused, but never the
+    /// first 8
     #[arg(long, env = "DHIH_MAX_QUEUED_MS", value_name = "MS", default_value_t = 40,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub max_queued_ms: u16,

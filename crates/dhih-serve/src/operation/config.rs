@@ -1,4 +1,4 @@
-//! What the flags of the service mean to its parts, and what no single flag can know of another. The flags: `cli.rs`.
+//! Converts the flags of the service (`cli.rs`) into settings of its modules, and checks combinations of flags.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,14 +21,14 @@ use crate::replication::place::Place;
 use crate::run::coder::Origin;
 use crate::run::source::{Served, Source};
 
-/// The run that is served where nothing else is said.
+/// The run that is served by default.
 const LATEST: &str = "runs/latest";
 
 impl Config {
-    /// The keys, from the files named or from the environment.
+    /// The keys from the files of the flags or from the environment.
     ///
     /// # Errors
-    /// A file that cannot be read, a key that is none, both a file and a variable, two keys of one name.
+    /// When a file cannot be read, a key is invalid, both a file and a variable are set, or two keys have the same name.
     pub fn keys(&self) -> Result<Keys, String> {
         let read = given_key(self.read_key_file.as_deref(), "DHIH_READ_KEY")?;
         let admin = given_key(self.admin_key_file.as_deref(), "DHIH_ADMIN_KEY")?;
@@ -39,7 +39,7 @@ impl Config {
         }
     }
 
-    /// Reads the keys again and puts them in force. On failure the old ones stay in force.
+    /// Reads the keys again and applies them. If this fails, the previous keys remain in force.
     ///
     /// # Errors
     /// As for [`keys`](Self::keys) and [`check`](Self::check).
@@ -51,17 +51,18 @@ impl Config {
         Ok(())
     }
 
-    /// The names under which the service is asked.
+    /// The host names of the service.
     pub fn hosts(&self, keys: &Keys) -> Hosts {
         Hosts::new(self.bind.ip(), &self.host, keys.guard_reading())
     }
 
-    /// Checks what no single flag can know of another. The message names the value and the cure.
+    /// Checks combinations of flags. The message names the value and the cure.
     ///
     /// # Errors
-    /// An address that others can reach, or any host name, and no keys; half of TLS.
+    /// When others can reach the address, or every host name is allowed, and there are no keys; when only one of the certificate and its
+    /// key is given.
     pub fn check(&self, keys: &Keys) -> Result<(), String> {
-        // `requires` of clap would not see what a settings file says, and a twin of one half alone must not be set aside: the service
+        // `requires` of clap does not see settings from a file. A certificate without its key must not be ignored, because the service
         // would then answer without TLS.
         for (given, is, missing, is_not) in [
             ("tls_cert", &self.tls_cert, "tls_key", &self.tls_key),
@@ -92,7 +93,7 @@ impl Config {
         ))
     }
 
-    /// What the collection `default` is made of; absent where that is left to the folder of the collections.
+    /// The origin and source of the collection `default`; absent if the folder of the collections may have it.
     ///
     /// # Errors
     /// As for [`origin`](Self::origin) and [`source`](Self::source).
@@ -103,7 +104,7 @@ impl Config {
         Ok((is_given || !is_local || self.collections.is_none()).then_some(served))
     }
 
-    /// All that is to be served.
+    /// All collections to serve.
     pub fn collections(&self, default: Option<Served>) -> CollectionsConfig {
         CollectionsConfig {
             default,
@@ -122,10 +123,10 @@ impl Config {
         }
     }
 
-    /// What follows a primary, where one is to be followed.
+    /// The follower that `--follow` asks for, if it is given.
     ///
     /// # Errors
-    /// A key or certificates that cannot be read.
+    /// When the key or the certificates cannot be read.
     pub(crate) fn follower(&self) -> Result<Option<Follower>, String> {
         let Some(address) = &self.follow else { return Ok(None) };
         let key = given_key(self.follow_key_file.as_deref(), "DHIH_FOLLOW_KEY")?;
@@ -138,7 +139,7 @@ impl Config {
         Ok(Some(Follower::new(primary, place.map_err(|error| error.to_string())?)))
     }
 
-    /// Checks what goes together with `--follow`.
+    /// Checks the flags that depend on `--follow` or exclude it.
     fn check_follow(&self) -> Result<(), String> {
         let Some(address) = &self.follow else {
             return match (&self.follow_key_file, &self.follow_ca, self.max_lag) {
@@ -160,10 +161,10 @@ impl Config {
         Ok(())
     }
 
-    /// What makes codes of queries.
+    /// What encodes queries.
     ///
     /// # Errors
-    /// A codec beside a run, or without an index.
+    /// When a codec is given together with a run, or without an index.
     pub fn origin(&self) -> Result<Origin, String> {
         match (&self.run, &self.codec, &self.index) {
             (Some(_), Some(_), _) => {
@@ -180,10 +181,10 @@ impl Config {
         }
     }
 
-    /// Where the codes are that are searched.
+    /// The place of the codes to search.
     ///
     /// # Errors
-    /// A store whose password cannot be read; a store and an index.
+    /// When the password of the store cannot be read, or both a store and an index are given.
     pub fn source(&self) -> Result<Source, String> {
         #[cfg(feature = "postgres")]
         if let Some(store) = self.store.config().map_err(|error| error.to_string())? {
@@ -202,7 +203,7 @@ impl Config {
         Ok(Source::Index { dir: index_dir(run, self.index.as_deref()), access: self.access() })
     }
 
-    /// The line on stdout that says where the page is.
+    /// The line on stdout that announces the address of the page.
     pub fn announcement(&self, url: &str, collections: &Collections) -> String {
         let run = collections.default_run();
         let (items, bits) = (run.as_ref().map(|run| run.len()), run.as_ref().map(|run| run.bits()));
@@ -212,7 +213,7 @@ impl Config {
         }
     }
 
-    /// The limits these flags ask for.
+    /// The limits that the flags set.
     pub fn limits(&self) -> Limits {
         Limits {
             #[cfg(feature = "postgres")]
@@ -225,7 +226,7 @@ impl Config {
         }
     }
 
-    /// How images are gathered.
+    /// The settings of the encode queue.
     pub fn queue(&self) -> QueueConfig {
         QueueConfig {
             capacity: self.queue as usize,
@@ -235,7 +236,7 @@ impl Config {
         }
     }
 
-    /// How connections are taken.
+    /// The settings of the server.
     pub fn server(&self) -> ServerConfig {
         let seconds = |seconds: u16| Duration::from_secs(seconds.into());
         ServerConfig {
@@ -249,24 +250,24 @@ impl Config {
         }
     }
 
-    /// How far behind its primary a follower may be until requests should go elsewhere.
+    /// The longest lag of a follower behind its primary, beyond which requests should go elsewhere.
     pub fn max_lag(&self) -> Option<Duration> {
         self.max_lag.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
-    /// How long requests are taken after a signal to stop.
+    /// How long requests are still accepted after a signal to stop.
     pub fn drain_delay(&self) -> Duration {
         Duration::from_secs(self.drain_delay.into())
     }
 
-    /// Where certificate and key are, where they are given.
+    /// The paths of certificate and key, if given.
     pub fn tls(&self) -> Option<TlsConfig> {
         let (cert, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
         Some(TlsConfig { cert, key })
     }
 }
 
-/// A key, from a file or from the environment, as far as one is given.
+/// The key from a file or from the environment variable, if one is given. Both are refused.
 fn given_key(file: Option<&Path>, variable: &str) -> Result<Option<String>, String> {
     let given = std::env::var(variable).ok().filter(|key| !key.is_empty());
     match (file, given) {
@@ -276,7 +277,7 @@ fn given_key(file: Option<&Path>, variable: &str) -> Result<Option<String>, Stri
     }
 }
 
-/// The index directory of a run: the one given, or its own.
+/// The index directory: the given one, or that of the run.
 pub(crate) fn index_dir(run: &Path, given: Option<&Path>) -> PathBuf {
     given.map_or_else(|| run.join("index"), Path::to_owned)
 }

@@ -1,12 +1,12 @@
-//! What the connection tells of every request that comes over it.
+//! Facts about the connection of a request.
 
 use std::net::SocketAddr;
 
-/// The connection of a request, in the request's extensions. Where a router is called without a server there is none.
+/// The connection of a request, in its extensions. Absent if the router is called without a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Connection {
-    /// The other end. Behind a proxy it is the proxy.
+    /// The address at the other end. Behind a proxy it is that of the proxy.
     pub(crate) peer: SocketAddr,
-    /// Whether it is encrypted by this service.
+    /// Whether this service encrypts the connection.
     pub(crate) tls: bool,
 }

@@ -1,5 +1,5 @@
-//! The names under which the service may be asked. A page of another site whose name leads to this machine (DNS rebinding) is of the
-//! service's own origin to a browser; its requests still carry its name in `Host`.
+//! The host names of the service. In a DNS rebinding attack, the name of another site resolves to this machine, so that its pages have the
+//! service's own origin in the eyes of a browser. Their requests still carry the name of that site in `Host`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,15 +7,15 @@ use std::str::FromStr;
 
 use axum::http::uri::Authority;
 
-/// A host name in small letters, or an IP address; without a port.
+/// A host name in lower case or an IP address, without a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(String);
 
 impl HostName {
-    /// The name that stands for every name.
+    /// The name that stands for every host name.
     const ANY: &str = "*";
 
-    /// The name in an authority such as `localhost:7878` or `[::1]`; `None` where there is none or somebody's name is before it.
+    /// The host name in an authority such as `localhost:7878` or `[::1]`; `None` where the host is missing or user information precedes it.
     pub(crate) fn of(authority: &Authority) -> Option<Self> {
         let named = !authority.as_str().contains('@') && !authority.host().is_empty();
         named.then(|| Self::normal(authority.host()))
@@ -29,7 +29,7 @@ impl HostName {
         }
     }
 
-    /// Whether it stands for every name.
+    /// Whether this stands for every host name.
     pub(crate) fn is_any(&self) -> bool {
         self.0 == Self::ANY
     }
@@ -58,23 +58,23 @@ impl fmt::Display for HostName {
     }
 }
 
-/// The names that a service answers to.
+/// The host names that a service accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hosts {
-    /// `None` stands for every name.
+    /// `None` accepts every name.
     names: Option<Vec<HostName>>,
 }
 
 impl Default for Hosts {
-    /// Those of this machine alone.
+    /// The names of this machine only.
     fn default() -> Self {
         Self::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), &[], false)
     }
 }
 
 impl Hosts {
-    /// The names of a service that listens on `bind` and is also called `names`. Where it is `guarded`, so that even reading needs a
-    /// key, an address that other machines reach needs no name.
+    /// The names of a service that listens on `bind` and has the further `names`. If it is `guarded`, which means that even reading needs a
+    /// key, and listens on an address that other machines reach, it accepts every name unless `names` are given.
     pub fn new(bind: IpAddr, names: &[HostName], guarded: bool) -> Self {
         let unnamed = names.is_empty() && !bind.is_loopback() && guarded;
         if unnamed || names.iter().any(HostName::is_any) {
@@ -90,7 +90,7 @@ impl Hosts {
         Self { names: Some(own) }
     }
 
-    /// Whether the service is called so.
+    /// Whether the service has this name.
     pub(crate) fn have(&self, name: &HostName) -> bool {
         self.names.as_ref().is_none_or(|names| names.contains(name))
     }

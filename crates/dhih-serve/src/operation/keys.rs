@@ -1,5 +1,4 @@
-//! API keys: who may read, who may write, who may reload. Keys are kept and compared as digests, in a time that does not depend on
-//! where they differ. The file that names them: `keys_file.rs`.
+//! API keys and their roles. Keys are stored as digests and compared in constant time. `keys_file.rs` reads the file of keys.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,20 +12,20 @@ use utoipa::ToSchema;
 
 use crate::collections::CollectionName;
 
-/// Shorter keys can be guessed.
+/// The shortest key, in characters. Shorter keys can be guessed.
 const SHORTEST: usize = 16;
 
-/// What a key lets its holder do. Each role may do what those before it may.
+/// The role of a key. Each role includes the rights of the roles before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Search, and look at items.
+    /// May search and view items.
     Read,
-    /// Follow the service: take copies of all that it has.
+    /// May also follow the service, that is, copy all of its items.
     Replicate,
-    /// Add and delete items.
+    /// May also add and delete items.
     Write,
-    /// Reload.
+    /// May also reload.
     Admin,
 }
 
@@ -50,9 +49,9 @@ impl Digest {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
-    /// Reads 64 hexadecimal digits.
+    /// Parses exactly 64 hexadecimal digits.
     pub(crate) fn from_hex(text: &str) -> Option<Self> {
-        // Without space around it.
+        // `Codes::from_hex` would accept surrounding spaces.
         let digits = Some(text).filter(|text| text.len() == 64)?;
         let bytes = dhih_index::Codes::from_hex(256, digits).ok()?;
         bytes.get(0).try_into().ok().map(Self)
@@ -62,7 +61,7 @@ impl Digest {
         dhih_index::to_hex(&self.0)
     }
 
-    /// Equality in constant time.
+    /// Compares in constant time.
     fn is(self, other: Self) -> bool {
         let differ = self.0.iter().zip(other.0).fold(0, |bits, (a, b)| bits | (a ^ b));
         std::hint::black_box(differ) == 0
@@ -75,23 +74,23 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A key by its name. The key itself is not kept.
+/// A key with its name. Only the digest of the key is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct NamedKey {
     pub(crate) name: Arc<str>,
     pub(crate) role: Role,
     pub(crate) digest: Digest,
-    /// The collections that it is for; absent where it is for all, and for the service as a whole.
+    /// The collections that it is valid for; `None` for all collections and the service as a whole.
     pub(crate) collections: Option<Arc<BTreeSet<CollectionName>>>,
 }
 
 impl NamedKey {
-    /// The names of the collections that it is for; absent where it is for all.
+    /// The names of the collections that it is valid for; `None` for all.
     pub(crate) fn collections(&self) -> Option<Vec<String>> {
         self.collections.as_ref().map(|names| names.iter().map(ToString::to_string).collect())
     }
 
-    /// Whether it is for a collection, or, without one, for the service as a whole.
+    /// Whether it is valid for a collection or, without one, for the service as a whole.
     pub(crate) fn is_for(&self, collection: Option<&CollectionName>) -> bool {
         match (&self.collections, collection) {
             (None, _) => true,
@@ -101,20 +100,19 @@ impl NamedKey {
     }
 }
 
-/// The keys of a service; without one, nobody is asked for it.
+/// The keys of a service. Without any keys, no request needs one.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
     keys: Vec<NamedKey>,
-    /// Searching needs no key although changing does: the only key is the one of `--admin-key-file`.
+    /// Whether searching needs no key although changes do. This is the case if the only key is that of `--admin-key-file`.
     open_to_readers: bool,
 }
 
 impl Keys {
-    /// Keys as text: one named `read` that reads, one named `admin` that may do everything. With the latter alone, reading needs no
-    /// key.
+    /// Keys from text: `read` has the role of the same name, and `admin` has all rights. With `admin` alone, reading needs no key.
     ///
     /// # Errors
-    /// A key that is too short, or has characters that no header carries.
+    /// When a key is too short, or has characters that a header cannot carry.
     pub fn new(read: Option<&str>, admin: Option<&str>) -> Result<Self, String> {
         let named = |name: &str, role, text: Option<&str>| {
             text.map(|text| {
@@ -128,10 +126,10 @@ impl Keys {
         Ok(Self { keys: read.into_iter().chain(admin).collect(), open_to_readers })
     }
 
-    /// Adds the keys of a file (see [`--keys-file`](crate::Config::keys_file)). From then on reading needs a key.
+    /// Adds the keys of a file (see [`--keys-file`](crate::Config::keys_file)). Reading needs a key then.
     ///
     /// # Errors
-    /// A file that cannot be read or is malformed; two keys of one name, two names of one key.
+    /// When the file cannot be read or is malformed, or when two keys have the same name or the same digest.
     pub fn with_keys_file(self, path: &Path) -> Result<Self, String> {
         let mut keys = self.keys;
         keys.extend(super::keys_file::read(path)?);
@@ -154,37 +152,37 @@ impl Keys {
         Ok(Self { keys, open_to_readers: false })
     }
 
-    /// The key on the first line of a file, as text.
+    /// The key on the first line of a file.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the file cannot be read.
     pub fn key_of_file(path: &Path) -> Result<String, String> {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| format!("the key file {}: {error}", path.display()))?;
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
     }
 
-    /// Whether nobody is asked for a key.
+    /// Whether no request needs a key.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Whether who only reads needs a key.
+    /// Whether reading needs a key.
     pub fn guard_reading(&self) -> bool {
         self.anybody_may() < Some(Role::Read)
     }
 
-    /// Whether who changes something needs a key.
+    /// Whether changes need a key.
     pub fn guard_changing(&self) -> bool {
         !self.is_empty()
     }
 
-    /// Whether anybody may change items: no key is needed, or there is one whose role allows it.
+    /// Whether any caller can change items: no key is needed, or one has a role that allows it.
     pub fn let_somebody_change(&self) -> bool {
         self.is_empty() || self.keys.iter().any(|key| key.role >= Role::Write)
     }
 
-    /// What may be done without a key.
+    /// The role of callers without a key.
     pub(crate) fn anybody_may(&self) -> Option<Role> {
         match (self.is_empty(), self.open_to_readers) {
             (true, _) => Some(Role::Admin),
@@ -193,7 +191,7 @@ impl Keys {
         }
     }
 
-    /// The key of this digest. Every key is compared, whichever it is.
+    /// The key with this digest. All keys are compared, so that the time does not depend on which one matches.
     pub(crate) fn find(&self, digest: Digest) -> Option<&NamedKey> {
         self.keys
             .iter()
@@ -201,10 +199,10 @@ impl Keys {
     }
 }
 
-/// The digest of a key, if it is one that a header can carry and nobody guesses.
+/// The digest of a key, if a header can carry the key and it is long enough.
 ///
 /// # Errors
-/// Says what is wrong with it, and never shows it.
+/// When it is too short, or has other characters. The message never contains the key.
 pub(crate) fn digest_of_key(name: &str, text: &str) -> Result<Digest, String> {
     if text.len() < SHORTEST {
         return Err(format!(
@@ -220,17 +218,17 @@ pub(crate) fn digest_of_key(name: &str, text: &str) -> Result<Digest, String> {
     Ok(Digest::of(text))
 }
 
-/// The digest of the key on the first line of `input`, as a keys file has it in `sha256`.
+/// The digest of the key on the first line of `input`, for `sha256` in a keys file.
 ///
 /// # Errors
-/// An input that cannot be read; a key that is too short, or has characters that no header carries.
+/// When the input cannot be read, or the key is too short or has characters that a header cannot carry.
 pub fn hash_key(mut input: impl std::io::BufRead) -> Result<String, String> {
     let mut line = String::new();
     input.read_line(&mut line).map_err(|error| format!("stdin cannot be read: {error}"))?;
     digest_of_key("given", line.trim()).map(Digest::to_hex)
 }
 
-/// Every key that a request brings in its headers: as bearer token, in `x-api-key`.
+/// All keys in the headers of a request: as bearer token, and in `x-api-key`.
 pub(crate) fn given(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let text = |name: HeaderName| {
         headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
@@ -302,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_digest_of_a_key_is_that_of_other_programs() {
-        // printf %s 0123456789abcdef | sha256sum
+        // Expected value: printf %s 0123456789abcdef | sha256sum
         let digest = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
         assert_eq!(hash_key(&b"0123456789abcdef\nmore"[..]).unwrap(), digest);
         assert_eq!(Digest::from_hex(&digest.to_uppercase()), Some(Digest::of("0123456789abcdef")));

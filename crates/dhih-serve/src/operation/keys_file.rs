@@ -29,14 +29,14 @@ struct Entry {
     collections: Option<Vec<String>>,
 }
 
-/// The keys of a file.
+/// Reads the keys of a file.
 ///
 /// # Errors
-/// A file that cannot be read, is malformed or names no key. The message names the file and the key by its name, and never shows a key.
+/// When the file cannot be read, is malformed, or has no key. The message has the names of the file and the key, but never the key itself.
 pub(super) fn read(path: &Path) -> Result<Vec<NamedKey>, String> {
     let wrong = |reason: String| format!("the keys file {}: {reason}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    // The whole error would show the line, and with it a key.
+    // The full error of the parser would show the line, which may contain a key.
     let file = toml::from_str::<KeysFile>(&text);
     let file = file.map_err(|error| wrong(error.message().to_owned()))?;
     if file.key.is_empty() {
@@ -65,7 +65,7 @@ impl Entry {
     }
 }
 
-/// The collections that a key is for.
+/// The collections that a key is valid for.
 fn collections_of(key: &str, names: Vec<String>) -> Result<Arc<BTreeSet<CollectionName>>, String> {
     if names.is_empty() {
         return Err(format!(

@@ -1,29 +1,30 @@
-//! What a request is held to.
+//! The limits of requests.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// What a request may take before it is refused.
+/// The limits of requests; a request that exceeds one is refused.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Largest body, in bytes; more is a 413.
+    /// Largest body, in bytes; larger ones are answered by 413.
     pub max_body_bytes: usize,
-    /// Bytes of bodies that are held at the same time, or one body of the largest size; what arrives beyond them is a 503. The first bytes of
-    /// each body are not counted.
+    /// Bytes of bodies that are held at the same time, but at least one body of the largest size. Bytes that exceed them are refused by
+    /// 503. The first bytes of each body are not counted.
     pub body_memory_bytes: usize,
-    /// Requests under way at most; one more is a 503 at once.
+    /// Most requests in progress; further ones are answered by 503 at once.
     pub max_in_flight: usize,
-    /// Longest time from a request's header to its answer; more is a 408.
+    /// Longest time from the header of a request to its answer; longer requests are answered by 408.
     pub request_timeout: Duration,
-    /// Longest wait for a free worker; more is a 503.
+    /// Longest wait for a free worker; longer waits are answered by 503.
     pub queue_timeout: Duration,
-    /// Requests a second that a client may send, a key or an address; twice as many at once. More is a 429. `None` sets no limit.
+    /// Requests per second of a client (a key or an address), and twice as many in a burst. Further ones are answered by 429. `None` sets
+    /// no limit.
     pub rate_limit: Option<NonZeroU32>,
-    /// How many requests decode and search at the same time.
+    /// The number of requests that decode and search at the same time.
     pub workers: usize,
-    /// How many requests wait for a store elsewhere at the same time.
+    /// The number of requests that wait for a remote store at the same time.
     pub store_searches: usize,
-    /// What a picture may measure, checked before its pixels are decoded; more is a 422.
+    /// The largest picture, checked before its pixels are decoded; larger ones are answered by 422.
     pub image: dhih_model::image::Limits,
 }
 

@@ -1,4 +1,4 @@
-//! What an operator sees of the service: settings and keys, TLS, listeners and signals, the log and its figures.
+//! Everything an operator configures or observes: settings, keys, TLS, listeners, signals, log and metrics.
 
 pub(crate) mod allowed_origin;
 pub(crate) mod check;

@@ -1,19 +1,19 @@
-//! The path below which a service answers, where a proxy has other services beside it.
+//! The path prefix of a service behind a proxy that also serves other services.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A path such as `/dhih`, or nothing.
+/// A path prefix such as `/dhih`, or an empty one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PathPrefix(String);
 
 impl PathPrefix {
-    /// `/dhih`, or nothing: what paths of the service begin with.
+    /// The prefix, such as `/dhih`, or an empty string.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Whether the prefix is empty.
     pub(crate) fn is_root(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,29 +1,29 @@
-//! Figures of the process itself, under the names that Prometheus' own clients give them. They are read from `/proc`; where there is none,
-//! as outside Linux, there are no such figures. Reading all of it takes some tens of microseconds.
+//! Metrics of the process itself, under the names that Prometheus' client libraries use. They are read from `/proc`. Systems without it,
+//! which are all but Linux, have none of these metrics. Reading takes some tens of microseconds.
 
 use std::fs;
 
 use metrics::{Unit, describe_counter, describe_gauge};
 
-/// Ticks a second in which `/proc` tells times. It is a constant of the kernel's interface on all machines that are built for.
+/// Clock ticks per second of times in `/proc`. This is a constant of the kernel's interface on all supported machines.
 const TICKS: f64 = 100.0;
 
-/// Figures of a process; each is absent where it cannot be read.
+/// The metrics of the process; each is absent if it cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Figures {
     resident_bytes: Option<u64>,
     virtual_bytes: Option<u64>,
     threads: Option<u64>,
-    /// Time on processors, in user and in system mode.
+    /// CPU time in user and system mode.
     cpu_seconds: Option<f64>,
-    /// Since 1970-01-01T00:00:00Z.
+    /// The start of the process, in seconds since 1970-01-01T00:00:00Z.
     start_seconds: Option<f64>,
     open_files: Option<u64>,
-    /// The soft limit; absent where there is none.
+    /// The soft limit; absent if unlimited.
     max_files: Option<u64>,
 }
 
-/// Says what the figures are.
+/// Registers the descriptions of the metrics.
 pub(super) fn describe() {
     describe_counter!("process_cpu_seconds_total", Unit::Seconds, "Time on processors");
     describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Resident memory");
@@ -38,11 +38,11 @@ pub(super) fn describe() {
     );
 }
 
-/// Reads the figures and records them.
+/// Reads and records the metrics.
 pub(super) fn record() {
     let figures = Figures::read();
     if let Some(seconds) = figures.cpu_seconds {
-        // Counters are whole numbers.
+        // Counters are integers.
         metrics::counter!("process_cpu_seconds_total").absolute(seconds as u64);
     }
     for (name, value) in [
@@ -65,17 +65,17 @@ impl Figures {
         let open_files = fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as u64);
         let figures = Self::of_stat(&text("/proc/self/stat"), &text("/proc/stat"));
         let figures = figures.with_status(&text("/proc/self/status"));
-        // One is that of the folder itself.
+        // One of the files is the directory that is being read.
         let open_files = open_files.map(|count| count.saturating_sub(1));
         Self { open_files, max_files: max_files(&text("/proc/self/limits")), ..figures }
     }
 
-    /// Times, from the line of the process and the figures of the system.
+    /// The times, from the stat line of the process and that of the system.
     fn of_stat(process: &str, system: &str) -> Self {
-        // The name of the program is in brackets, and may have spaces and brackets in it.
+        // The name of the program is in parentheses, and may itself contain spaces and parentheses.
         let fields = process.rsplit_once(')').map_or("", |(_, fields)| fields);
         let ticks = |number: usize| {
-            // The first field after the name is the third of the line.
+            // The first field after the name is field 3 of the line.
             let field = fields.split_whitespace().nth(number - 3)?;
             field.parse::<f64>().ok()
         };
@@ -86,7 +86,7 @@ impl Figures {
         Self { cpu_seconds, start_seconds, ..Self::default() }
     }
 
-    /// And memory and threads, from its status.
+    /// Adds memory and threads from the status file.
     fn with_status(self, status: &str) -> Self {
         let number = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));

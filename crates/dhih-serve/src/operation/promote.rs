@@ -1,4 +1,4 @@
-//! The command `promote`: the copy of a follower becomes a primary's items.
+//! The command `promote`: makes the copy of a follower a primary.
 
 use std::io::{self, Write};
 
@@ -9,10 +9,10 @@ use crate::operation::cli::PromoteArgs;
 use crate::operation::config::index_dir;
 use crate::{Error, Result};
 
-/// Promotes the copy that the flags name, which no service may have open, and prints what it is now.
+/// Promotes the copy that the flags name, and prints its position. No service may have it open.
 ///
 /// # Errors
-/// A directory that is no copy, or that a service has open; a disk that does not take it.
+/// When the directory is not a copy or a service has it open, or when the disk is full or fails.
 pub fn promote(args: &PromoteArgs) -> Result<()> {
     let dir = index_dir(&args.run, args.index.as_deref());
     let not_a_copy = || Error::NotACopy { path: dir.clone() };
@@ -25,7 +25,7 @@ pub fn promote(args: &PromoteArgs) -> Result<()> {
     }
     let position = catalogue.head()?.map(|head| head.number);
     let mut out = io::stdout().lock();
-    // A closed stdout leaves nobody to tell.
+    // If stdout is closed, nobody reads the message, so the error is ignored.
     let _ = match (args.json, position) {
         (true, _) => writeln!(out, "{}", json!({ "promoted": true, "position": position })),
         (false, Some(number)) => {

@@ -1,5 +1,5 @@
-//! Rate limits by client: a client is a key or, without one, an address. Each may send some requests at once, and then so many a
-//! second (GCRA).
+//! Rate limits by client, which is a key or, without one, an address. Each client may send a burst of requests, and then a number of
+//! requests per second (GCRA).
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -12,20 +12,20 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
-/// Clients that have been quiet for a while are forgotten after so many requests of all.
+/// After this many requests in total, clients without recent requests are forgotten.
 const FORGET_EVERY: u32 = 1024;
 
-/// Whose requests are counted together.
+/// A client, whose requests are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Client {
-    /// Whoever sends the key of this name.
+    /// The holder of the key with this name.
     Key(Arc<str>),
-    /// An address; of IPv6 its first 64 bits, which is what one customer has at least.
+    /// An address. Of an IPv6 address only the first 64 bits count, because a customer has at least such a network.
     Address(IpAddr),
 }
 
 impl Client {
-    /// The client at an address. Requests without one are counted together.
+    /// The client at an address. Requests without an address count as one client.
     pub(crate) fn at(address: Option<IpAddr>) -> Self {
         Self::Address(match address.map(|address| address.to_canonical()) {
             Some(IpAddr::V6(address)) => {
@@ -37,7 +37,7 @@ impl Client {
     }
 }
 
-/// A limit for each client.
+/// A rate limit for each client.
 #[derive(Debug)]
 pub(crate) struct RateLimit<C: Clock = DefaultClock> {
     limiter: RateLimiter<Client, DefaultKeyedStateStore<Client>, C, NoOpMiddleware<C::Instant>>,
@@ -46,7 +46,7 @@ pub(crate) struct RateLimit<C: Clock = DefaultClock> {
 }
 
 impl RateLimit {
-    /// At most `per_second` requests a second, and `burst` at once.
+    /// At most `per_second` requests per second, and `burst` at once.
     pub(crate) fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
         Self::with_clock(per_second, burst, DefaultClock::default())
     }
@@ -59,10 +59,10 @@ impl<C: Clock + Clone> RateLimit<C> {
         Self { limiter, clock, asked: AtomicU32::new(0) }
     }
 
-    /// Counts a request.
+    /// Counts a request of a client.
     ///
     /// # Errors
-    /// The time after which the client may send the next, where this one is too many.
+    /// When the request exceeds the limit. Contains the time until the client may send the next request.
     pub(crate) fn count(&self, client: &Client) -> Result<(), Duration> {
         if self.asked.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
             self.limiter.retain_recent();

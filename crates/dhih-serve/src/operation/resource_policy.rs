@@ -1,4 +1,4 @@
-//! From which sites pages may show what the service answers, such as pictures, without reading it: `Cross-Origin-Resource-Policy`.
+//! The header `Cross-Origin-Resource-Policy`: which sites may embed answers, such as pictures, without reading them.
 
 use clap::ValueEnum;
 
@@ -15,7 +15,7 @@ pub enum ResourcePolicy {
 }
 
 impl ResourcePolicy {
-    /// The header's value.
+    /// The value of the header.
     pub(crate) fn value(self) -> &'static str {
         match self {
             Self::SameOrigin => "same-origin",

@@ -1,4 +1,4 @@
-//! The service from its start to its end: signals, the admin listener, the run, the listener, and the order in which they go.
+//! The life of the service: starts signals, admin listener, runs and listener in order, and shuts them down.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use crate::operation::tls::Tls;
 use crate::run::source::Served;
 use crate::{Error, Result};
 
-/// How long work that nobody waits for any more may hold up the end of the process.
+/// How long work that no request waits for may delay the end of the process.
 const LAST_WORK: Duration = Duration::from_secs(1);
-/// Connections of the admin listener.
+/// The most connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 64;
 
-/// Serves until a signal ends it.
+/// Serves until a signal stops the service.
 ///
 /// # Errors
-/// A run that cannot be served, an address that cannot be had, a certificate that cannot be used.
+/// When a run cannot be served, the address is not available, or the certificate cannot be used.
 pub fn serve(config: Config, served: Option<Served>, keys: Keys) -> Result<()> {
-    // As many threads answer as compute: `--threads` bounds both.
+    // There are as many threads for requests as for computations; `--threads` limits both.
     let mut runtime = Builder::new_multi_thread();
     let runtime = runtime.worker_threads(rayon::current_num_threads()).enable_all().build();
     let runtime = runtime.map_err(|source| Error::System { what: "threads", source })?;
     let ended = runtime.block_on(start(Arc::new(config), served, keys));
-    // A reload or a change that is still under way is cut off: what was acknowledged is on disk.
+    // A reload or a change in progress is abandoned. Acknowledged changes are on disk.
     runtime.shutdown_timeout(LAST_WORK);
     ended
 }
 
 async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Result<()> {
-    // First of all: a signal that comes while the run is loaded must not be lost, nor end the process the hard way.
+    // Signals are watched first: one that arrives while the runs are loaded must neither be lost nor kill the process.
     let signals = Signals::watch().map_err(|source| Error::System { what: "signals", source })?;
     let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
     if let Some(tls) = &tls {
@@ -97,7 +97,7 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
             StoreWatch::new(state).spawn();
         }
     }
-    // A closed stdout is no reason to stop serving.
+    // A closed stdout does not stop the service.
     let announcement =
         config.announcement(&format!("{scheme}://{address}{}/", config.path_prefix), &collections);
     let _ = writeln!(std::io::stdout(), "{announcement}");
@@ -118,7 +118,7 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
     Ok(())
 }
 
-/// Reloads at each SIGHUP, one after the other. Signals that come during a reload make one more.
+/// Reloads at each SIGHUP, one reload after the other. Several signals during a reload cause one further reload.
 fn reload_at_hangups(
     mut signals: Signals,
     config: Arc<Config>,

@@ -1,12 +1,12 @@
-//! A settings file: TOML, with the names of the flags. Flags and environment override it.
+//! The settings file: TOML with the names of the flags. Flags and environment variables override it.
 
 use std::fmt;
 use std::path::Path;
 
-/// Makes the settings of a TOML file the defaults of a command line.
+/// Turns the settings of a TOML file into defaults of the command line.
 ///
 /// # Errors
-/// A file that cannot be read, or holds what is no setting.
+/// When the file cannot be read, or contains an unknown or invalid setting.
 pub fn with_file(mut command: clap::Command, path: &Path) -> Result<clap::Command, String> {
     let wrong = |reason: &dyn fmt::Display| format!("the settings {}: {reason}", path.display());
     let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
@@ -34,7 +34,7 @@ pub fn with_file(mut command: clap::Command, path: &Path) -> Result<clap::Comman
                 return Err(wrong(&format!("{name} is {other}; give text, a number or a truth")));
             }
         };
-        // Read once in the life of a program.
+        // clap needs a static string. The file is read once per process, so the leak is bounded.
         let text: &'static str = text.leak();
         command = command.mut_arg(id, |arg| match arg.get_action() {
             clap::ArgAction::SetTrue => arg.default_value(text).action(clap::ArgAction::SetTrue),
@@ -44,7 +44,7 @@ pub fn with_file(mut command: clap::Command, path: &Path) -> Result<clap::Comman
     Ok(command)
 }
 
-/// Whether a setting has several values, which are told apart by commas.
+/// Whether a setting has several values, separated by commas.
 fn is_repeatable(command: &clap::Command, id: &str) -> bool {
     let mut flags = command.get_arguments();
     flags.any(|arg| arg.get_id() == id && matches!(arg.get_action(), clap::ArgAction::Append))

@@ -1,10 +1,10 @@
-//! The signals that the program heeds: SIGINT and SIGTERM stop it, SIGHUP makes it reload.
+//! The signals that the program handles: SIGINT and SIGTERM stop it, SIGHUP makes it reload.
 
 use std::io;
 
 use tokio::sync::watch;
 
-/// Signals that came since [`watch`](Self::watch), which has to be called within a Tokio runtime.
+/// The signals received since [`watch`](Self::watch), which must be called within a Tokio runtime.
 #[derive(Debug, Clone)]
 pub(crate) struct Signals {
     stops: watch::Receiver<u32>,
@@ -12,10 +12,10 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Watches signals from now on. They do not end the process any more.
+    /// Starts to watch signals. They do not end the process any more.
     ///
     /// # Errors
-    /// The system refuses to.
+    /// When the system refuses the handlers.
     #[cfg(unix)]
     pub(crate) fn watch() -> io::Result<Self> {
         use tokio::signal::unix::SignalKind;
@@ -28,16 +28,16 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Watches signals from now on. They do not end the process any more.
+    /// Starts to watch signals. They do not end the process any more.
     ///
     /// # Errors
-    /// None on this system, which has no other signal than Ctrl-C.
+    /// Never on this system, which has only Ctrl-C.
     #[cfg(not(unix))]
     pub(crate) fn watch() -> io::Result<Self> {
         let (stops, hangups) = (watch::Sender::new(0), watch::Sender::new(0));
         let signals = Self { stops: stops.subscribe(), hangups: hangups.subscribe() };
         tokio::spawn(async move {
-            // Kept, for a channel without a sender would end `hangup`.
+            // The sender is kept alive, because `hangup` would resolve without one.
             let _hangups = hangups;
             while tokio::signal::ctrl_c().await.is_ok() {
                 stops.send_modify(|count| *count += 1);
@@ -46,7 +46,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Resolves once the program was told to stop so many times.
+    /// Resolves once the program has received this many signals to stop.
     pub(crate) async fn stopped(&self, times: u32) {
         let mut stops = self.stops.clone();
         if stops.wait_for(|count| *count >= times).await.is_err() {
@@ -54,7 +54,7 @@ impl Signals {
         }
     }
 
-    /// Resolves at the next SIGHUP, or at once where one came since the last call.
+    /// Resolves at the next SIGHUP, or at once if one has arrived since the last call.
     pub(crate) async fn hangup(&mut self) {
         if self.hangups.changed().await.is_err() {
             std::future::pending().await

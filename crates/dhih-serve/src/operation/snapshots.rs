@@ -1,5 +1,4 @@
-//! Snapshots of what is served: where they are, what they are called, and that one is made at a time. What a snapshot is made of:
-//! `items/snapshots.rs`.
+//! The snapshots of a collection: their directory and names, and the lock that allows one at a time. `items/snapshots.rs` writes the files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +11,10 @@ use crate::disk::sync_directory;
 use crate::items::{ChangeError, Compacted, Copied, LocalItems};
 use crate::operation::plain_name::{PlainNameError, check_plain};
 
-/// What the name of a snapshot ends with that is not whole yet.
+/// The suffix of a snapshot that is not complete.
 const PARTIAL: &str = ".partial";
 
-/// Why a snapshot was not made.
+/// Why no snapshot was made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
     #[error("this service makes no snapshots: start it with --snapshot-dir DIR")]
@@ -42,7 +41,7 @@ impl From<ChangeError> for SnapshotError {
     }
 }
 
-/// Makes snapshots in a directory, and compacts, one after the other.
+/// Makes snapshots in a directory and compacts, one operation at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
     dir: Option<PathBuf>,
@@ -50,15 +49,15 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Snapshots below `dir`.
+    /// Snapshots in the directory `dir`.
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         Self { dir, one: Mutex::default() }
     }
 
-    /// Checks a name, or makes one of the seconds since 1970.
+    /// Checks the name for a snapshot, or makes one from the seconds since 1970.
     ///
     /// # Errors
-    /// No directory for snapshots; a name of other characters, or one that is taken.
+    /// When there is no directory for snapshots, or the name is invalid or taken.
     pub(crate) fn name(&self, wanted: Option<String>) -> Result<String, SnapshotError> {
         let dir = self.dir()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -73,10 +72,10 @@ impl Snapshots {
         }
     }
 
-    /// Makes a snapshot of a name that was checked. When this returns it is on disk.
+    /// Makes a snapshot whose name was checked. When this returns, it is on disk.
     ///
     /// # Errors
-    /// One is under way; a disk that does not take it.
+    /// When another operation is in progress, or the disk is full or fails.
     pub(crate) fn make(
         &self,
         items: &Arc<LocalItems>,
@@ -87,7 +86,7 @@ impl Snapshots {
         let failed = |source| SnapshotError::Failed(Error::written(dir, source).into());
         fs::create_dir_all(dir).map_err(failed)?;
         let (partial, whole) = (dir.join(format!("{name}{PARTIAL}")), dir.join(name));
-        // What an interrupted one has left.
+        // An interrupted snapshot may have left files.
         if partial.exists() {
             fs::remove_dir_all(&partial).map_err(failed)?;
         }
@@ -97,10 +96,10 @@ impl Snapshots {
         of(&whole).ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
     }
 
-    /// The snapshots by name, those included that are not whole.
+    /// Lists the snapshots by name, including incomplete ones.
     ///
     /// # Errors
-    /// No directory for snapshots.
+    /// When there is no directory for snapshots.
     pub(crate) fn list(&self) -> Result<Vec<Snapshot>, SnapshotError> {
         let entries = fs::read_dir(self.dir()?).into_iter().flatten().flatten();
         let mut all: Vec<Snapshot> =
@@ -109,10 +108,10 @@ impl Snapshots {
         Ok(all)
     }
 
-    /// Writes index and catalogue anew, without what was deleted.
+    /// Rewrites index and catalogue without deleted data.
     ///
     /// # Errors
-    /// A snapshot is under way; a disk that does not take it.
+    /// When another operation is in progress, or the disk is full or fails.
     pub(crate) fn compact(
         &self,
         items: &Arc<LocalItems>,
@@ -135,12 +134,12 @@ impl Snapshots {
     }
 }
 
-/// Whether an entry may be a snapshot: those of other collections are in hidden directories.
+/// Whether an entry may be a snapshot. Those of other collections are in hidden directories.
 fn is_shown(entry: &fs::DirEntry) -> bool {
     !entry.file_name().to_string_lossy().starts_with('.')
 }
 
-/// What is known of a directory that may be a snapshot.
+/// Describes a directory that may be a snapshot.
 fn of(dir: &Path) -> Option<Snapshot> {
     let name = dir.file_name()?.to_str()?;
     let whole = name.strip_suffix(PARTIAL);

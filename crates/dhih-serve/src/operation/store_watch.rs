@@ -1,5 +1,5 @@
-//! Looks after a store in PostgreSQL while it is served: a newer generation is served once it is there, and `/readyz` tells whether
-//! searches can be answered.
+//! Watches a store in PostgreSQL while it is served: switches to a newer generation when there is one, and tells `/readyz` whether searches
+//! can be answered.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::http::AppState;
 
-/// How long after one check the next one begins.
+/// The pause between two checks.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How long after a reload that failed the same generation is tried again: the run directory may have got its model meanwhile.
+/// How long after a failed reload the same generation is tried again. The run directory may have got the matching model meanwhile.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// The checks of a store, one after the other.
+/// Checks a store repeatedly.
 #[derive(Debug)]
 pub struct StoreWatch {
     state: Arc<AppState>,
@@ -28,12 +28,12 @@ struct Refusal {
 }
 
 impl StoreWatch {
-    /// Looks after what `state` serves.
+    /// Watches the store of `state`.
     pub fn new(state: Arc<AppState>) -> Self {
         Self { state, refusal: None }
     }
 
-    /// Checks the store from time to time until it is aborted.
+    /// Checks the store repeatedly until the task is aborted.
     pub(crate) fn spawn(mut self) -> JoinHandle<()> {
         tokio::spawn(async move {
             loop {
@@ -54,11 +54,11 @@ impl StoreWatch {
         })
     }
 
-    /// Serves a newer generation where one was loaded, then asks every shard. It blocks for as long as hosts take to answer.
+    /// Reloads if there is a newer generation, then checks every shard. Blocks until the hosts have answered.
     pub fn check(&mut self) {
         let run = self.state.run();
         let Some(cluster) = run.cluster() else { return };
-        // A coordinator that is down keeps no search from being answered.
+        // If the coordinator is down, searches can still be answered.
         match cluster.current_generation() {
             Ok(current) if current != cluster.generation() => self.reload(current),
             Ok(_) => self.refusal = None,
@@ -84,7 +84,7 @@ impl StoreWatch {
         }
         tracing::info!(generation, "another generation was loaded");
         self.refusal = None;
-        // Where a reload is under way already, the next check tells what it came to.
+        // If another reload is in progress, the next check sees its result.
         if let Some(Err(error)) = self.state.try_reload() {
             tracing::error!(%error, "not reloaded: the generation before is served on");
             self.refusal = Some(Refusal { generation, at: Instant::now() });

@@ -1,6 +1,6 @@
-//! What a supervisor (systemd) is told: that the service is ready, reloads or stops. Without `NOTIFY_SOCKET` nobody is told.
+//! Notifies a supervisor (systemd) that the service is ready, reloads or stops. Does nothing without `NOTIFY_SOCKET`.
 
-/// The service is ready to answer, or is again after a reload.
+/// The service is ready, after its start or after a reload.
 pub(crate) fn ready() {
     #[cfg(unix)]
     notify(&[sd_notify::NotifyState::Ready]);
@@ -14,7 +14,7 @@ pub(crate) fn reloading() {
     }
 }
 
-/// The service ends.
+/// The service is stopping.
 pub(crate) fn stopping() {
     #[cfg(unix)]
     notify(&[sd_notify::NotifyState::Stopping]);

@@ -1,4 +1,4 @@
-//! What the program tells of itself: the log on stderr, and figures for Prometheus.
+//! Telemetry: the log on stderr, and metrics for Prometheus.
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -22,14 +22,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// Upper bounds in seconds: from a search in cache to a request that times out.
+/// Upper bounds of histogram buckets in seconds, from a search in the CPU's caches to a request that times out.
 const SECONDS: [f64; 14] = [
     0.000_02, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5,
     2.5, 30.0,
 ];
 const IMAGES: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
-/// Counters without labels that are there from the start.
+/// Counters without labels that exist from the start.
 const COUNTERS: [&str; 5] = [
     "dhih_rejected_total",
     "dhih_rate_limited_total",
@@ -38,17 +38,17 @@ const COUNTERS: [&str; 5] = [
     "dhih_log_lines_lost_total",
 ];
 
-/// Lines that wait to be written at most. Further ones are lost, and counted: nobody who asks waits for the log.
+/// The most log lines that wait to be written. Further ones are dropped and counted, because requests must not wait for the log.
 const LINES: usize = 8192;
 
-/// The log, while it is kept. Dropping it writes the lines that wait, as far as stderr takes them within a second.
+/// The log, which exists until this is dropped. Dropping writes the waiting lines, as far as stderr accepts them within a second.
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
 pub struct Log(
     #[expect(dead_code, reason = "writes the last lines when it is dropped")] WorkerGuard,
 );
 
-/// Logs to stderr from now on, from a thread of its own: a log that is full, stuck or gone stops nothing.
+/// Starts to log to stderr from a thread of its own, so that a full, blocked or closed stderr never stops the service.
 pub fn log(level: LevelFilter, format: LogFormat) -> Log {
     let (lines, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES)
@@ -67,13 +67,13 @@ pub fn log(level: LevelFilter, format: LogFormat) -> Log {
     Log(guard)
 }
 
-/// Counts the lines that were lost.
+/// Counts the dropped lines.
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// How often the samples of histograms are put into their buckets. Until then each takes memory.
+/// The interval at which samples of histograms are sorted into buckets. Until then each sample takes memory.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Where figures are gathered, once for a program. `None` where the program gathers them elsewhere.
+/// The recorder of metrics, installed once per process. `None` if the program has installed another one.
 pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
     static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     RECORDER.get_or_init(install).as_ref()
@@ -177,7 +177,7 @@ fn install() -> Option<PrometheusHandle> {
         "Lines of the log that were not written because stderr did not take them in time"
     );
     process::describe();
-    // A rate needs a counter that was seen before it grew.
+    // Rates in Prometheus need a counter to exist before it grows.
     for name in COUNTERS {
         metrics::counter!(name).increment(0);
     }
@@ -189,7 +189,7 @@ fn install() -> Option<PrometheusHandle> {
     Some(handle)
 }
 
-/// All figures in Prometheus' text format.
+/// All metrics in the text format of Prometheus.
 pub(crate) fn rendered() -> String {
     let lost = LOST.get().map_or(0, ErrorCounter::dropped_lines);
     metrics::counter!("dhih_log_lines_lost_total").absolute(lost as u64);

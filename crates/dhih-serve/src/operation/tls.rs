@@ -1,4 +1,4 @@
-//! TLS: certificate and key from files, read again when they change, or when the program is told to.
+//! TLS: reads certificate and key from files, and again when they change or at a reload.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,27 +17,27 @@ use tokio_rustls::{
 use crate::file_identity::FileState;
 use crate::{Error, Result};
 
-/// How often the files are looked at.
+/// The interval at which the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Where certificate and key are.
+/// The paths of certificate and key.
 #[derive(Debug, Clone)]
 pub struct TlsConfig {
-    /// The chain, in PEM, the service's own certificate first.
+    /// The certificate chain in PEM, the service's own certificate first.
     pub cert: PathBuf,
-    /// Its private key, in PEM.
+    /// The private key in PEM.
     pub key: PathBuf,
 }
 
-/// Certificate and key in use.
+/// The certificate and the key in use.
 pub struct Tls {
     config: TlsConfig,
     acceptor: ArcSwap<TlsAcceptor>,
-    /// The files when they were last read, whether they could be used or not.
+    /// The state of the files when they were last read, whether or not they could be used.
     seen: Mutex<Files>,
 }
 
-/// What tells that one of the two files was changed or replaced.
+/// The state of both files, by which a change or replacement is detected.
 #[derive(Debug, PartialEq, Eq)]
 struct Files([Option<FileState>; 2]);
 
@@ -48,31 +48,31 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads certificate and key.
+    /// Reads the certificate and the key.
     ///
     /// # Errors
-    /// Names the file that cannot be used.
+    /// When a file cannot be used; the message names it.
     pub fn load(config: TlsConfig) -> Result<Self> {
         let seen = Mutex::new(Files::of(&config));
         let acceptor = ArcSwap::from_pointee(acceptor(&config)?);
         Ok(Self { config, acceptor, seen })
     }
 
-    /// Reads them again. Connections that are open keep theirs; on failure the old ones stay in use.
+    /// Reads the files again. Open connections keep the previous certificate. If this fails, the previous one stays in use.
     ///
     /// # Errors
     /// As for [`load`](Self::load).
     pub fn reload(&self) -> Result<()> {
-        // Looked at first: a change while they are read is seen the next time.
+        // The state is taken before reading, so that a change during the read is noticed at the next check.
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Files::of(&self.config);
         self.acceptor.store(Arc::new(acceptor(&self.config)?));
         Ok(())
     }
 
-    /// Reads them again if they have changed; whether they have.
+    /// Reads the files again if they have changed. Returns whether they have.
     ///
     /// # Errors
-    /// As for [`load`](Self::load). The same files are not tried twice.
+    /// As for [`load`](Self::load). Files that failed are not tried again until they change.
     pub fn reload_if_changed(&self) -> Result<bool> {
         let changed =
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Files::of(&self.config);
@@ -82,7 +82,7 @@ impl Tls {
         Ok(changed)
     }
 
-    /// Looks at the files every half minute, for as long as the program runs, and reads them again when they have changed.
+    /// Checks the files every 30 seconds as long as the program runs, and reads them again when they have changed.
     pub async fn watch(self: Arc<Self>) {
         self.watch_every(LOOK_EVERY).await;
     }
@@ -91,7 +91,7 @@ impl Tls {
         loop {
             tokio::time::sleep(period).await;
             let tls = self.clone();
-            // Disks may be slow.
+            // Reading may block, because disks may be slow.
             match tokio::task::spawn_blocking(move || tls.reload_if_changed()).await {
                 Ok(Ok(true)) => tracing::info!("the certificate was read again"),
                 Ok(Ok(false)) => {}

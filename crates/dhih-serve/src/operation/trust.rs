@@ -1,4 +1,4 @@
-//! Whose certificates are trusted where this program is the client of another one over TLS.
+//! The trusted certificates for connections over TLS that this program opens as a client.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-/// Trusts what the certificates of a PEM file have signed.
+/// A client configuration that trusts the certificates of a PEM file as certificate authorities, and no others.
 ///
 /// # Errors
-/// Says what is wrong with the file, without its name.
+/// When the file cannot be read or has no usable certificate. The message does not name the file; the caller adds its name.
 pub(crate) fn client_config(path: &Path) -> Result<Arc<ClientConfig>, String> {
     let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)

@@ -1,5 +1,5 @@
-//! `Address`: the hosts of a shard or of the coordinator, each with what it takes to connect to it; from a connection string, or
-//! from the options of a foreign server. Connections themselves: `session`.
+//! `Address`: the hosts of a shard or of the coordinator, with the parameters for connecting to each, parsed from a connection string or
+//! from the options of a foreign server. `session` makes the connections.
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -10,12 +10,12 @@ use tokio_postgres::{
 
 use super::{Error, tls::Connector};
 
-/// How long a host may take to take a connection where its string does not say.
+/// The default time limit for connecting to a host.
 const CONNECT: Duration = Duration::from_secs(2);
-/// After so long without a sign of a host its connections are given up.
+/// A host that does not react to keepalives for this time is given up, with its connections.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// What is understood, for messages.
+/// The accepted forms of connection strings, for error messages.
 const FORM: &str = "give postgres://USER@HOST:PORT,HOST:PORT/DATABASE?OPTION=VALUE, or KEY=VALUE pairs, with options of libpq such as \
                     sslmode, connect_timeout, target_session_attrs and application_name";
 
@@ -29,15 +29,15 @@ pub(super) struct Address {
 /// One host.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    /// Host and port: what may be shown.
+    /// Host and port, which may appear in messages.
     pub(super) name: String,
-    /// With this host alone.
+    /// The connection parameters, with this host only.
     pub(super) config: Config,
-    /// How to talk to it in secret, where that is to be.
+    /// The TLS connector, if the connection is to be encrypted.
     pub(super) tls: Option<Connector>,
 }
 
-/// What a connection string leaves open.
+/// Credentials for connection strings that contain none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Credentials {
     pub(super) user: Option<String>,
@@ -45,7 +45,7 @@ pub(super) struct Credentials {
 }
 
 impl Address {
-    /// Reads a connection string. `what` is what it is of, for messages; the string itself is in none.
+    /// Parses a connection string. `what` names its origin in error messages, which never contain the string itself.
     pub(super) fn parse(
         what: &str,
         text: &str,
@@ -83,7 +83,7 @@ impl Address {
         Ok(Self { what: what.to_owned(), hosts })
     }
 
-    /// Reads the options of a foreign server, as `postgres_fdw` has them, and those of the mapping of its user.
+    /// Parses the options of a foreign server of `postgres_fdw`, and those of its user mapping.
     pub(super) fn of_server(
         what: &str,
         (server, user): (&[String], &[String]),
@@ -95,7 +95,7 @@ impl Address {
         Self::parse(what, &text.join(" "), given, tls)
     }
 
-    /// The same hosts, of which one is taken only where it can be written to.
+    /// The same hosts, but connections are only made to a host that accepts writes.
     pub(super) fn writable(&self) -> Self {
         let mut address = self.clone();
         for host in &mut address.hosts {
@@ -104,7 +104,7 @@ impl Address {
         address
     }
 
-    /// The user and password of the first host.
+    /// The user and the password of the first host.
     pub(super) fn credentials(&self) -> Credentials {
         let config = self.hosts.first().map(|host| &host.config);
         Credentials {
@@ -113,7 +113,7 @@ impl Address {
         }
     }
 
-    /// Hosts, ports and database: what may be shown.
+    /// Hosts, ports and database, which may appear in messages.
     pub(super) fn shown(&self) -> String {
         let names: Vec<&str> = self.hosts.iter().map(|host| &*host.name).collect();
         let database = self.hosts.first().and_then(|host| host.config.get_dbname());
@@ -171,7 +171,7 @@ impl Endpoint {
         config.keepalives_idle(all.get_keepalives_idle().min(SILENCE));
         config.keepalives_interval(all.get_keepalives_interval().unwrap_or(Duration::from_secs(1)));
         config.keepalives_retries(all.get_keepalives_retries().unwrap_or(2));
-        // What is not said stays in the clear on this machine alone.
+        // If `sslmode` is absent, unencrypted connections are only allowed to this machine.
         let tls = match (all.get_ssl_mode(), tls) {
             (SslMode::Disable, _) => None,
             (_, Some(tls)) if !name.starts_with('/') => Some(tls.clone()),
@@ -183,7 +183,7 @@ impl Endpoint {
     }
 }
 
-/// What is wrong with a connection string, without a word of it: a password may be anywhere in one that cannot be read.
+/// The fault of a connection string, without quoting it: in a malformed string, the password may be anywhere.
 fn unreadable(error: &tokio_postgres::Error) -> String {
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     match cause.starts_with("invalid value for option") {
@@ -192,7 +192,7 @@ fn unreadable(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// An option of a foreign server or of a user mapping as libpq has it; `None` where it is `postgres_fdw`'s own.
+/// An option of a foreign server or a user mapping in the form of libpq; `None` for options of `postgres_fdw` itself.
 fn libpq(option: &str) -> Option<String> {
     const KNOWN: [&str; 13] = [
         "host",
@@ -214,7 +214,7 @@ fn libpq(option: &str) -> Option<String> {
         return None;
     }
     let value = match (name, value) {
-        // Certificates are always checked here, and names with them.
+        // Certificates and host names are always verified here.
         ("sslmode", "verify-ca" | "verify-full") => "require",
         ("sslmode", "allow") => "prefer",
         ("target_session_attrs", "primary") => "read-write",

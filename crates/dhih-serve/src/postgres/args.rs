@@ -1,13 +1,15 @@
-//! Flags of a store: where it is, how it is searched, what is loaded into it; and the command `load`.
+//! The flags of a store, for serving and for the command `load`, which is also in this file.
 
 use std::{convert::Infallible, fmt, io, io::Write, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, builder::FalseyValueParser};
 use dhih_index::CodeSet;
 
+use crate::FieldDeclaration;
+
 use super::{Error, LoadConfig, Loader, StoreConfig};
 
-/// A word that is never shown: not in messages, nor in `--help`.
+/// A text that is never shown, neither in messages nor in `--help`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -25,7 +27,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a store is.
+/// The address of a store.
 #[derive(Debug, Clone, Args)]
 pub struct PlaceArgs {
     /// Codes in PostgreSQL instead of an index on disk: the coordinator's connection string, such as
@@ -46,7 +48,7 @@ pub struct PlaceArgs {
     pub store_ca: Option<PathBuf>,
 }
 
-/// Flags of the service that searches a store.
+/// The flags of a service that searches a store.
 #[derive(Debug, Clone, Args)]
 pub struct StoreArgs {
     #[command(flatten)]
@@ -64,7 +66,7 @@ pub struct StoreArgs {
     pub store_connections: u16,
 }
 
-/// Flags of `load`.
+/// The flags of `load`.
 #[derive(Debug, Clone, Args)]
 pub struct LoadArgs {
     #[command(flatten)]
@@ -78,13 +80,26 @@ pub struct LoadArgs {
     /// Substrings, an index for each [default: as many as suit the number of codes]
     #[arg(long, env = "DHIH_SUBSTRINGS", value_name = "N")]
     pub substrings: Option<u32>,
+    /// CSV or JSON Lines file with the metadata of the items: in each row `id`, the item's number, `external_id` if you like, and whatever
+    /// else is to be kept with the item
+    #[arg(long, env = "DHIH_METADATA", value_name = "FILE")]
+    pub metadata: Option<PathBuf>,
+    /// Field of the metadata that filters may name, as `NAME=keyword`, `NAME=number` or `NAME=bool`; repeatable
+    #[arg(
+        long = "field",
+        env = "DHIH_FIELDS",
+        value_name = "NAME=TYPE",
+        value_delimiter = ',',
+        requires = "metadata"
+    )]
+    pub fields: Vec<FieldDeclaration>,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 }
 
 impl PlaceArgs {
-    /// The store, where one is named.
+    /// The store, if one is given.
     fn store(&self) -> Result<Option<StoreConfig>, Error> {
         let Some(Secret(url)) = self.store.clone() else { return Ok(None) };
         let variable = std::env::var("DHIH_STORE_PASSWORD").ok().filter(|word| !word.is_empty());
@@ -110,15 +125,15 @@ impl PlaceArgs {
 }
 
 impl StoreArgs {
-    /// Whether a store is named.
+    /// Whether a store is given.
     pub fn is_named(&self) -> bool {
         self.place.store.is_some()
     }
 
-    /// The store, where one is named.
+    /// The store, if one is given.
     ///
     /// # Errors
-    /// A password file that cannot be read, both a file and a variable.
+    /// When the password file cannot be read, or both a file and a variable are set.
     pub fn config(&self) -> Result<Option<StoreConfig>, Error> {
         let searched = |config| StoreConfig {
             max_radius: self.store_max_radius,
@@ -129,10 +144,10 @@ impl StoreArgs {
     }
 }
 
-/// Loads codes as the flags say, and prints what came of it.
+/// Loads codes as the flags say, and prints the result.
 ///
 /// # Errors
-/// No store named, codes that cannot be read or do not belong together, and what [`Loader`] refuses.
+/// When no store is given, codes cannot be read or do not belong together, or [`Loader`] refuses them.
 pub fn load(args: &LoadArgs) -> Result<(), Error> {
     let store = args.place.store()?.ok_or_else(|| Error::Address {
         what: "the store".into(),
@@ -144,10 +159,11 @@ pub fn load(args: &LoadArgs) -> Result<(), Error> {
         CodeSet::map(file, None).map_err(|error| Error::Codes { reason: error.with_causes() })
     };
     let sets = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let loader = Loader::new(LoadConfig { store, substrings: args.substrings })?;
+    let (metadata, fields) = (args.metadata.clone(), args.fields.clone());
+    let loader = Loader::new(LoadConfig { store, substrings: args.substrings, metadata, fields })?;
     let loaded = loader.stage(sets)?.switch()?;
     let mut out = io::stdout().lock();
-    // A closed stdout leaves nobody to tell.
+    // A closed stdout is not an error.
     let _ = match (args.json, serde_json::to_string(&loaded)) {
         (true, Ok(json)) => writeln!(out, "{json}"),
         _ => writeln!(

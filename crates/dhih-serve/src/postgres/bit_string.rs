@@ -1,5 +1,5 @@
-//! A code as PostgreSQL's type `bit(n)` goes over the wire: its length in bits, then eight bits a byte. The order of the bits is
-//! `dhih-index`'s, which also turns it.
+//! A code in the binary format of PostgreSQL's type `bit(n)`: its length in bits, then eight bits in each byte. `dhih-index` defines the
+//! order of bits and converts between the two.
 
 use std::error::Error;
 
@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use dhih_index::{bytes_per_code, to_bit_string};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
-/// A code of so many bits.
+/// A code with this number of bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BitString {
     bits: u32,
@@ -19,13 +19,13 @@ impl BitString {
         Self { bits, bytes: to_bit_string(code) }
     }
 
-    /// The code, where it has so many bits.
+    /// The packed code, if it has the given number of bits.
     pub(super) fn code(&self, bits: u32) -> Option<Vec<u8>> {
         let fits = self.bits == bits && self.bytes.len() == bytes_per_code(bits);
         fits.then(|| to_bit_string(&self.bytes))
     }
 
-    /// The bytes on the wire.
+    /// The binary format on the wire.
     pub(super) fn wire(&self) -> Vec<u8> {
         [&self.bits.to_be_bytes()[..], &self.bytes].concat()
     }

@@ -1,10 +1,12 @@
-//! `Cluster`: a generation of codes in PostgreSQL, open to be searched. What a search does: `search`.
+//! `Cluster`: a generation of codes in PostgreSQL, opened for searching. `search` carries out searches.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use dhih_index::{CodeSet, Codes};
 use tokio::{spawn, time::Instant};
 
+use crate::items::metadata::json_path::predicate;
+use crate::items::{LabelShape, Wanted};
 use crate::search::{Found, Query, SearchError, Searcher};
 
 use super::{
@@ -12,6 +14,8 @@ use super::{
     bit_string::BitString,
     checksum::{Sum, values},
     coordinator::{Way, read_current},
+    facets::{Description, Facets},
+    json_path::JsonPath,
     manifest::Manifest,
     partition::remainder,
     plan::Plan,
@@ -21,24 +25,24 @@ use super::{
     shard::Shard,
 };
 
-/// Where a store is, and how it is searched.
+/// The address of a store and the settings of its searches.
 #[derive(Clone)]
 pub struct StoreConfig {
-    /// The coordinator's connection string, in libpq's form or as a URL. It may hold a password, and is never shown.
+    /// The connection string of the coordinator, in the form of libpq or as a URL. It may contain a password and is never shown.
     pub url: String,
-    /// The password, where the string has none.
+    /// The password, if the string has none.
     pub password: Option<String>,
-    /// Certificates in PEM that servers' own must be signed by. With it all connections are encrypted, but for those whose strings
-    /// say `sslmode=disable`.
+    /// A PEM file of certificates that must have signed those of the servers. With it, all connections are encrypted, except those whose
+    /// connection string has `sslmode=disable`.
     pub ca: Option<PathBuf>,
-    /// The greatest distance that is searched, in bits; an answer that may lack items for it says so.
+    /// The greatest distance of a search, in bits. Answers that may lack items because of it say so.
     pub max_radius: Option<u32>,
-    /// The longest that a search may take.
+    /// The time limit of a search.
     pub timeout: Duration,
 }
 
 impl StoreConfig {
-    /// With what is usual: no bound but 30 seconds.
+    /// The defaults: no greatest distance, and a time limit of 30 seconds.
     pub fn new(url: impl Into<String>) -> Self {
         let timeout = Duration::from_secs(30);
         Self { url: url.into(), password: None, ca: None, max_radius: None, timeout }
@@ -64,10 +68,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Asks the coordinator for the current generation, and one host of each shard whether it holds it.
+    /// Reads the current generation from the coordinator, and checks that one host of each shard holds it.
     ///
     /// # Errors
-    /// A connection string that cannot be used; a coordinator or shard that does not answer; nothing loaded.
+    /// When a connection string cannot be used, the coordinator or a shard does not answer, or nothing is loaded.
     pub fn open(config: &StoreConfig) -> Result<Self, Error> {
         let (runtime, way) = (Runtime::start()?, Way::new(config)?);
         let shown = way.coordinator.shown();
@@ -78,6 +82,7 @@ impl Cluster {
             shard,
             bits: manifest.bits,
             substrings: manifest.substrings.len(),
+            has_facets: manifest.facets.is_some(),
             manifest: json.clone(),
             timeout: config.timeout,
         };
@@ -95,14 +100,14 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Whether every shard answers, which it is asked all at once.
+    /// Checks that every shard answers; all are asked concurrently.
     ///
     /// # Errors
-    /// The first shard of which no host answers and holds the generation.
+    /// For the first shard without a host that answers and holds the generation.
     pub fn check_shards(&self) -> Result<(), Error> {
         let (shards, deadline) = (self.shards.shards.clone(), self.deadline());
         self.runtime.wait(async move {
-            // The item need not be there: what counts is that the shard answers.
+            // The item need not exist; what counts is that the shard answers.
             let ask = |shard: Arc<Shard>| {
                 spawn(async move { shard.ask(&Question::Item(0), deadline).await })
             };
@@ -114,10 +119,10 @@ impl Cluster {
         })
     }
 
-    /// The number of the generation that is current at the coordinator, which may be another one than is open here.
+    /// The number of the coordinator's current generation, which may differ from the open one.
     ///
     /// # Errors
-    /// A coordinator that does not answer, or knows none.
+    /// When the coordinator does not answer, or nothing is loaded.
     pub fn current_generation(&self) -> Result<i32, Error> {
         let coordinator = self.way.coordinator.clone();
         self.runtime.wait(async move {
@@ -142,17 +147,54 @@ impl Cluster {
         self.shards.shards.len()
     }
 
-    /// The number of substrings, each with an index.
+    /// The number of substrings; each has an index.
     pub fn substrings(&self) -> usize {
         self.shards.substrings.len()
     }
 
-    /// SHA-256 of the model that made the codes, where the codes named one.
+    /// The labels and metadata that items can have; `None` if the codes were loaded alone.
+    pub(crate) fn facets(&self) -> Option<&Facets> {
+        self.manifest.facets.as_ref()
+    }
+
+    /// The labels and metadata of items, in the order of `ids`.
+    ///
+    /// # Errors
+    /// When a shard does not answer.
+    pub(crate) fn descriptions(&self, ids: &[u64]) -> Result<Vec<Description>, Error> {
+        if self.manifest.facets.is_none() {
+            return Ok(vec![Description::default(); ids.len()]);
+        }
+        let shards = &self.shards.shards;
+        let mut of_shards = vec![Vec::new(); shards.len()];
+        for id in ids.iter().filter_map(|id| i64::try_from(*id).ok()) {
+            of_shards[remainder(id, shards.len())].push(id);
+        }
+        let (shards, deadline) = (shards.clone(), self.deadline());
+        let found = self.runtime.wait(async move {
+            let asked = shards.into_iter().zip(of_shards).filter(|(_, ids)| !ids.is_empty());
+            let ask = |(shard, ids): (Arc<Shard>, Vec<i64>)| {
+                spawn(async move { shard.ask(&Question::Shown(ids), deadline).await })
+            };
+            let asked: Vec<_> = asked.map(ask).collect();
+            let mut found = HashMap::new();
+            for answer in asked {
+                let answer =
+                    answer.await.map_err(|e| Error::Runtime { reason: e.to_string() })??;
+                found.extend(answer.shown());
+            }
+            Ok(found)
+        });
+        let found: HashMap<u64, Description> = found?;
+        Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
+    }
+
+    /// SHA-256 of the model that made the codes, if the codes file had one.
     pub fn model_sha256(&self) -> Option<&str> {
         self.manifest.model_sha256.as_deref()
     }
 
-    /// Whether the store holds exactly the items of this set: each id with its code.
+    /// Whether the store holds exactly the items of this set: the same ids with the same codes.
     pub fn holds(&self, set: &CodeSet) -> bool {
         let codes = &set.codes;
         if codes.bits() != self.shards.bits || codes.len() as u64 != self.shards.rows {
@@ -165,14 +207,24 @@ impl Cluster {
             let bits = BitString::of(codes.bits(), code);
             sum.add(id, &bits, &values(&self.shards.substrings, code));
         }
-        sum == self.manifest.total()
+        sum.has_codes_of(self.manifest.total())
+    }
+
+    /// The predicate of the items that a request selects.
+    fn predicate(&self, wanted: &Wanted) -> Result<JsonPath, SearchError> {
+        let facets = self.manifest.facets.as_ref().ok_or(SearchError::NoFilter)?;
+        let Wanted { labels, metadata } = wanted;
+        if labels.is_some() && facets.labels == LabelShape::None {
+            return Err(SearchError::NoFilter);
+        }
+        Ok(JsonPath(predicate(labels.as_deref(), metadata.as_ref())))
     }
 
     fn deadline(&self) -> Instant {
         Instant::now() + self.config.timeout
     }
 
-    fn find(&self, query: &Query<'_>) -> Result<Found, Error> {
+    fn find(&self, query: &Query<'_>) -> Result<Found, SearchError> {
         let bits = self.shards.bits;
         let code = Codes::new(bits, query.code.to_vec()).ok().filter(|codes| codes.len() == 1);
         let code = code.ok_or_else(|| Error::Query {
@@ -185,7 +237,12 @@ impl Cluster {
         if query.k == 0 {
             return Ok(Found::default());
         }
+        let predicate = query.filter.map(|scope| match scope.in_store() {
+            Some(wanted) => self.predicate(wanted),
+            None => Err(SearchError::NoFilter),
+        });
         let reach = Reach {
+            predicate: predicate.transpose()?,
             k: query.k,
             radius: query.radius.min(bits),
             cap: self.config.max_radius.unwrap_or(bits),
@@ -196,7 +253,7 @@ impl Cluster {
         let found = match query.cancellation.cloned() {
             None => self.runtime.wait(search)?,
             Some(cancellation) => self.runtime.wait(async move {
-                // What is dropped here is cancelled at the servers: `session.rs`.
+                // Dropping the search cancels its statements on the servers (`session.rs`).
                 tokio::select! {
                     found = search => found,
                     () = cancellation.cancelled() => Err(Error::Cancelled),
@@ -223,10 +280,7 @@ impl Searcher for Cluster {
     }
 
     fn search(&self, query: &Query<'_>) -> Result<Found, SearchError> {
-        if query.filter.is_some() {
-            return Err(SearchError::NoFilter);
-        }
-        Ok(self.find(query)?)
+        self.find(query)
     }
 
     fn code(&self, id: u64) -> Result<Option<Vec<u8>>, SearchError> {
@@ -234,7 +288,7 @@ impl Searcher for Cluster {
         let shard = self.shards.shards[remainder(id, self.shards.shards.len())].clone();
         let deadline = self.deadline();
         let asked = async move { shard.ask(&Question::Item(id), deadline).await };
-        Ok(self.runtime.wait(asked)?.pop().map(|item| item.code))
+        Ok(self.runtime.wait(asked)?.items().pop().map(|item| item.code))
     }
 }
 

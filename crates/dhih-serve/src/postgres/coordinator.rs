@@ -1,4 +1,4 @@
-//! What the coordinator knows: which servers are the shards, and which generation is current.
+//! The information of the coordinator: which foreign servers are the shards, and which generation is current.
 
 use tokio_postgres::Client;
 
@@ -11,10 +11,10 @@ use super::{
     tls::Connector,
 };
 
-/// Its name in messages.
+/// The name of the coordinator in messages.
 pub(super) const NAME: &str = "the coordinator";
 
-/// How to reach everybody.
+/// The address of the coordinator, and the TLS connector for all servers.
 #[derive(Clone)]
 pub(super) struct Way {
     pub(super) coordinator: Address,
@@ -22,7 +22,7 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// By the settings.
+    /// The addresses from the settings.
     pub(super) fn new(config: &StoreConfig) -> Result<Self, Error> {
         let tls = config.ca.as_deref().map(Connector::load).transpose()?;
         let password = config.password.as_ref().map(|password| password.as_bytes().to_vec());
@@ -32,7 +32,7 @@ impl Way {
         Ok(Self { coordinator, tls })
     }
 
-    /// The shards, which are foreign servers of the coordinator's `postgres_fdw`, with what its user may know of them.
+    /// The shards: foreign servers of `postgres_fdw`, with the user mapping for the current user.
     pub(super) async fn shards(&self, coordinator: &Client) -> Result<Vec<Address>, Error> {
         let sql = format!(
             "SELECT substr(server.srvname, {length})::int, srvoptions, coalesce(mine.umoptions, everybody.umoptions) \
@@ -64,7 +64,7 @@ impl Way {
         Ok(shards)
     }
 
-    /// The current generation, with the shards it was loaded to.
+    /// The current generation with its shards.
     pub(super) async fn current(&self) -> Result<(Manifest, String, Vec<Address>), Error> {
         let client = connect_any(&self.coordinator).await?;
         let (generation, json) = read_current(&client).await?.ok_or(Error::Empty)?;
@@ -78,7 +78,7 @@ impl Way {
     }
 }
 
-/// The number and manifest of the current generation, where there is one.
+/// The number and manifest of the current generation, if there is one.
 pub(super) async fn read_current(client: &Client) -> Result<Option<(i32, String)>, Error> {
     let sql = "SELECT generation, manifest FROM dhih.generations WHERE state = 'current'";
     match client.query_opt(sql, &[]).await {
@@ -87,7 +87,7 @@ pub(super) async fn read_current(client: &Client) -> Result<Option<(i32, String)
             let read = || Ok((row.try_get(0)?, row.try_get(1)?));
             read().map(Some).map_err(|e| Error::statement(NAME, &e))
         }
-        // Nothing was ever loaded.
+        // The table or schema does not exist, because nothing was ever loaded.
         Err(e) if e.code().is_some_and(|code| ["42P01", "3F000"].contains(&code.code())) => {
             Ok(None)
         }

@@ -1,10 +1,13 @@
-//! One shard's part of a load: a transaction that makes the table, takes the rows by `COPY BINARY`, builds the indexes and leaves the
-//! manifest beside them. So a host, a standby too, has all of a generation or nothing of it.
+//! The part of a load for one shard: a transaction that creates the table, sends the rows by `COPY BINARY`, builds the indexes and stores
+//! the manifest. A host, also a standby, therefore has either the whole generation or nothing of it.
 
 use std::{pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_postgres::{
     Client, CopyInSink,
     binary_copy::BinaryCopyInWriter,
@@ -17,16 +20,18 @@ use super::{
     bit_string::BitString,
     checksum::{self, Sum},
     error::told,
+    facets::Row,
+    manifest::Manifest,
     schema,
     session::{connect, connect_any},
 };
 
-/// How long a standby may take to have what its primary has.
+/// How long a standby may take to catch up with its primary.
 const CATCH_UP: Duration = Duration::from_secs(60);
-/// Between two looks at it.
+/// The pause between two checks of a standby.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A shard that takes rows.
+/// A shard while rows are sent to it.
 pub(super) struct Copying {
     what: String,
     client: Client,
@@ -37,7 +42,7 @@ pub(super) struct Copying {
 }
 
 impl Copying {
-    /// Begins to copy to the host of a shard that can be written to.
+    /// Begins to copy to the writable host of a shard.
     pub(super) async fn begin(
         address: &Address,
         (generation, bits, substrings): (i32, u32, usize),
@@ -51,8 +56,8 @@ impl Copying {
         client.batch_execute(&table).await.map_err(said)?;
         let sink: CopyInSink<Bytes> =
             client.copy_in(&schema::copy(generation)).await.map_err(said)?;
-        let mut types = vec![Type::INT8, Type::BIT];
-        types.resize(2 + substrings, Type::INT4);
+        let mut types = vec![Type::INT8, Type::BIT, Type::TEXT, Type::TEXT];
+        types.resize(types.len() + substrings, Type::INT4);
         let writer = Box::pin(BinaryCopyInWriter::new(sink, &types));
         let what = address.what.clone();
         Ok(Self { what, client, writer, sum: Sum::default(), generation, substrings })
@@ -63,22 +68,25 @@ impl Copying {
         &mut self,
         id: i64,
         code: &BitString,
+        described: &Row,
         values: &[i32],
     ) -> Result<(), Error> {
-        let mut row: Vec<&(dyn ToSql + Sync)> = vec![&id, code];
+        let mut row: Vec<&(dyn ToSql + Sync)> =
+            vec![&id, code, &described.facets, &described.shown];
         row.extend(values.iter().map(|value| value as &(dyn ToSql + Sync)));
         let sent = self.writer.as_mut().write(&row).await;
         sent.map_err(|e| Error::statement(&self.what, &e))?;
         self.sum.add(id, code, values);
+        self.sum.describe(id, described);
         Ok(())
     }
 
-    /// What was sent so far.
+    /// The checksum of the rows sent so far.
     pub(super) fn sum(&self) -> Sum {
         self.sum
     }
 
-    /// Builds the indexes, writes the manifest and commits.
+    /// Builds the indexes, stores the manifest and commits.
     pub(super) async fn finish(mut self, shard: usize, manifest: String) -> Result<(), Error> {
         let what = self.what;
         let said = |e: tokio_postgres::Error| Error::statement(&what, &e);
@@ -93,16 +101,16 @@ impl Copying {
     }
 }
 
-/// Why the rows of a host are not known.
-pub(super) enum Unknown {
-    /// It is down, or cannot be spoken with.
+/// Why the rows of a host are unknown.
+enum Unknown {
+    /// The host is down or unreachable.
     Down(String),
-    /// It is there, and has not got the generation, or refuses to count it.
+    /// The host answers, but does not have the generation, or the statement failed.
     Refused(Error),
 }
 
-/// Rows and checksum of a generation on a host, once it has it.
-pub(super) async fn sum_when_there(
+/// The rows and checksum of a generation on a host, once the host has the generation.
+async fn sum_when_there(
     what: &str,
     host: &Endpoint,
     (generation, substrings): (i32, usize),
@@ -115,7 +123,7 @@ pub(super) async fn sum_when_there(
     let started = Instant::now();
     loop {
         let found = "SELECT 1 FROM dhih.loaded WHERE generation = $1";
-        // A standby may lack the table, too.
+        // On a standby that is behind, the table may not exist yet.
         if matches!(client.query_opt(found, &[&generation]).await, Ok(Some(_))) {
             break;
         }
@@ -132,12 +140,55 @@ pub(super) async fn sum_when_there(
     }
     let sql = checksum::sql(&schema::table(generation), substrings);
     let row = client.query_one(&sql, &[]).await.map_err(|e| refused(told(&e)))?;
-    let read = || Ok((row.try_get(0)?, row.try_get(1)?));
-    let (rows, sum): (i64, &str) = read().map_err(|e: tokio_postgres::Error| refused(told(&e)))?;
-    Sum::of_row(rows, sum).ok_or_else(|| refused("its checksum is no number".into()))
+    let read = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    let (rows, sum, described): (i64, &str, &str) =
+        read().map_err(|e: tokio_postgres::Error| refused(told(&e)))?;
+    Sum::of_row(rows, sum, described).ok_or_else(|| refused("its checksum is no number".into()))
 }
 
-/// Drops generations of a shard, where they are there.
+/// Compares every host with the manifest. Returns the hosts that are down.
+pub(super) async fn check(manifest: &Manifest, shards: &[Address]) -> Result<Vec<String>, Error> {
+    let Manifest { generation, substrings, .. } = manifest;
+    let of = (*generation, substrings.len());
+    let mut checking = JoinSet::new();
+    for (shard, address) in shards.iter().enumerate() {
+        for host in address.hosts.clone() {
+            let what = address.what.clone();
+            checking.spawn(async move {
+                let sum = sum_when_there(&what, &host, of).await;
+                (shard, what, host.name, sum)
+            });
+        }
+    }
+    let mut agreed = vec![0; shards.len()];
+    let mut down: Vec<(usize, String)> = Vec::new();
+    while let Some(checked) = checking.join_next().await {
+        let (shard, what, host, sum) =
+            checked.map_err(|e| Error::Runtime { reason: e.to_string() })?;
+        match sum {
+            Ok(sum) if sum == manifest.shards[shard] => agreed[shard] += 1,
+            Ok(sum) => {
+                let (expected, found) = (manifest.shards[shard].to_string(), sum.to_string());
+                let generation = *generation;
+                return Err(Error::Disagrees { what, host, generation, expected, found });
+            }
+            Err(Unknown::Refused(error)) => return Err(error),
+            Err(Unknown::Down(reason)) => down.push((shard, format!("{host}: {reason}"))),
+        }
+    }
+    if let Some(shard) = agreed.iter().position(|hosts| *hosts == 0) {
+        let of_shard = |(at, reason): (usize, String)| (at == shard).then_some(reason);
+        let reasons = down.into_iter().filter_map(of_shard).collect();
+        return Err(Error::Unreachable { what: shards[shard].what.clone(), reasons });
+    }
+    let unchecked: Vec<String> = down.into_iter().map(|(_, reason)| reason).collect();
+    for host in &unchecked {
+        tracing::warn!(host, "not checked: it is down");
+    }
+    Ok(unchecked)
+}
+
+/// Drops generations of a shard, as far as they exist.
 pub(super) async fn drop_generations(address: &Address, generations: &[i32]) -> Result<(), Error> {
     let said = |e: tokio_postgres::Error| Error::statement(&address.what, &e);
     let mut client = connect_any(address).await?;

@@ -1,7 +1,8 @@
-//! Codes into PostgreSQL, as a generation: staged beside what is searched, checked on every host, then switched to at once. The
-//! tables: `schema`; one shard's part: `copying`.
+//! Loads codes into PostgreSQL as a new generation. It is staged beside the current one, checked on every host, and then becomes current in
+//! one transaction. `schema` has the tables, and `copying` the part for one shard.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,13 +12,17 @@ use serde::Serialize;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_postgres::Client;
 
+use crate::FieldDeclaration;
+use crate::items::metadata::Fields;
+
 use super::{
     Error, StoreConfig,
     address::Address,
     bit_string::BitString,
     checksum::values,
     coordinator::{NAME, Way, read_current},
-    copying::{Copying, Unknown, drop_generations, sum_when_there},
+    copying::{Copying, check, drop_generations},
+    facets::Descriptions,
     manifest::Manifest,
     partition::remainder,
     runtime::Runtime,
@@ -25,26 +30,38 @@ use super::{
     session::connect_any,
 };
 
-/// One load at a time: the key of PostgreSQL's advisory lock, any number that others do not take.
+/// The key of PostgreSQL's advisory lock that allows one load at a time. The number is arbitrary.
 const LOCK: i64 = 0x6468_6968;
 const LOCK_TRIES: usize = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
-/// Bits by which a substring is shorter than the logarithm of a shard's rows: finding a value costs as much as a few codes.
+/// By how many bits a substring is shorter than the logarithm of a shard's rows. Looking up a value costs as much as comparing a few codes,
+/// so values should have several codes.
 const SHORTER: f64 = 4.0;
-/// The fewest and the most bits of a substring, and the most substrings: each index has a copy of the codes.
+/// The shortest and the longest substring in bits, and the most substrings, because each index has a copy of all codes.
 const SHORTEST: f64 = 8.0;
 const LONGEST: u32 = 24;
 const MOST: u32 = 8;
-/// Rows between two lines of the log.
+/// The number of rows between two messages in the log.
 const TELL: u64 = 5_000_000;
 
-/// What is loaded, and how.
+/// The settings of a load.
 #[derive(Debug, Clone)]
 pub struct LoadConfig {
-    /// Where to.
+    /// The store to load into.
     pub store: StoreConfig,
-    /// The number of substrings, each with an index; `None` for as many as suit the number of codes.
+    /// The number of substrings, each with an index; `None` chooses it by the number of codes.
     pub substrings: Option<u32>,
+    /// The metadata file, whose rows identify items by `id`: CSV if its name says so, otherwise JSON Lines.
+    pub metadata: Option<PathBuf>,
+    /// The fields of the metadata that filters may name.
+    pub fields: Vec<FieldDeclaration>,
+}
+
+impl LoadConfig {
+    /// The default number of substrings, and no metadata.
+    pub fn new(store: StoreConfig) -> Self {
+        Self { store, substrings: None, metadata: None, fields: Vec::new() }
+    }
 }
 
 /// Loads generations.
@@ -54,57 +71,73 @@ pub struct Loader {
     config: LoadConfig,
 }
 
-/// A generation that is on all shards, and not yet what is searched.
+/// A generation that is on all shards, but not searched yet.
 pub struct Staged {
     runtime: Arc<Runtime>,
     manifest: Manifest,
     shards: Vec<Address>,
-    /// Holds the lock.
+    unmatched: Vec<String>,
+    /// The session that holds the advisory lock.
     coordinator: Client,
 }
 
-/// What a load came to.
+/// The result of a load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loaded {
-    /// The number of the generation that is searched from now on.
+    /// The number of the generation, which is current now.
     pub generation: i32,
-    /// Items.
+    /// The number of items.
     pub rows: u64,
-    /// Items of each shard.
+    /// The number of items of each shard.
     pub shards: Vec<u64>,
-    /// Substrings, an index for each.
+    /// The number of substrings; each has an index.
     pub substrings: usize,
-    /// Hosts that could not be asked whether they hold it: standbys that are down, say.
+    /// The ids in the metadata file that no item has.
+    pub unmatched: Vec<String>,
+    /// Hosts that could not be checked, for example standbys that are down.
     pub unchecked: Vec<String>,
 }
 
 impl Loader {
-    /// Reads the settings.
+    /// A loader with these settings.
     ///
     /// # Errors
-    /// A system that gives no thread.
+    /// When the system cannot create a thread.
     pub fn new(config: LoadConfig) -> Result<Self, Error> {
         Ok(Self { runtime: Arc::new(Runtime::start()?), config })
     }
 
-    /// Brings codes to all shards, as a new generation. Searches do not see it.
+    /// Copies codes to all shards, as a new generation that searches do not see yet.
     ///
     /// # Errors
-    /// Codes that do not belong together; a host that does not answer or refuses a statement; another load.
+    /// When the codes do not belong together, a host does not answer or refuses a statement, or another load is in progress.
     pub fn stage(&self, sets: Vec<CodeSet>) -> Result<Staged, Error> {
-        let way = Way::new(&self.config.store)?;
-        let (runtime, wanted) = (self.runtime.clone(), self.config.substrings);
-        self.runtime.wait(async move { stage(runtime, way, &sets, wanted).await })
+        let LoadConfig { store, substrings, metadata, fields } = &self.config;
+        let (way, runtime, wanted) = (Way::new(store)?, self.runtime.clone(), *substrings);
+        let fields = Fields::default().with(fields);
+        let fields = fields.map_err(|fault| Error::Metadata { reason: fault.to_string() })?;
+        let descriptions = Descriptions::read(metadata.as_deref(), fields)?;
+        self.runtime
+            .wait(async move { stage(runtime, way, wanted, &Items { sets, descriptions }).await })
     }
+}
+
+/// The codes to load, with their labels and metadata.
+struct Items {
+    sets: Vec<CodeSet>,
+    descriptions: Descriptions,
 }
 
 async fn stage(
     runtime: Arc<Runtime>,
     way: Way,
-    sets: &[CodeSet],
     wanted: Option<u32>,
+    items: &Items,
 ) -> Result<Staged, Error> {
+    let Items { sets, descriptions } = items;
     let first = together(sets)?;
+    let facets = descriptions.facets(sets)?;
+    let unmatched = descriptions.unmatched(sets);
     let coordinator = connect_any(&way.coordinator.writable()).await?;
     let said = |e: tokio_postgres::Error| Error::statement(NAME, &e);
     coordinator.batch_execute(schema::LOADING).await.map_err(said)?;
@@ -134,10 +167,10 @@ async fn stage(
     for address in &shards {
         copying.push(Copying::begin(address, (generation, bits, substrings.len())).await?);
     }
-    copy(sets, &substrings, &mut copying).await?;
+    copy(items, &substrings, &mut copying).await?;
     let sums = copying.iter().map(Copying::sum).collect();
     let model_sha256 = first.model_sha256.clone();
-    let manifest = Manifest { generation, bits, model_sha256, substrings, shards: sums };
+    let manifest = Manifest { generation, bits, model_sha256, substrings, facets, shards: sums };
     let json = manifest.to_json()?;
     tracing::info!(generation, "building indexes");
     let mut finishing = JoinSet::new();
@@ -149,10 +182,11 @@ async fn stage(
     }
     let note = "UPDATE dhih.generations SET manifest = $2 WHERE generation = $1";
     coordinator.execute(note, &[&generation, &json]).await.map_err(said)?;
-    Ok(Staged { runtime, manifest, shards: way.shards(&coordinator).await?, coordinator })
+    let shards = way.shards(&coordinator).await?;
+    Ok(Staged { runtime, manifest, shards, unmatched, coordinator })
 }
 
-/// Takes the lock that one load at a time has. The server may need a moment to see that another one ended.
+/// Takes the advisory lock. Retries, because the server may need a moment to notice that another session has ended.
 async fn lock(coordinator: &Client) -> Result<(), Error> {
     for _ in 0..LOCK_TRIES {
         let locked = coordinator.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await;
@@ -165,7 +199,7 @@ async fn lock(coordinator: &Client) -> Result<(), Error> {
     Err(Error::Loading)
 }
 
-/// The first of the sets, where all belong together.
+/// The first set, if all sets belong together.
 fn together(sets: &[CodeSet]) -> Result<&CodeSet, Error> {
     let wrong = |reason: String| Error::Codes { reason };
     let first = sets.first().ok_or_else(|| wrong("there are none".into()))?;
@@ -188,27 +222,28 @@ fn together(sets: &[CodeSet]) -> Result<&CodeSet, Error> {
     Ok(first)
 }
 
-/// How many substrings suit codes of so many bits, so many a shard.
+/// The number of substrings that suits codes with this many bits and shards with this many rows.
 fn suitable(bits: u32, rows: u64) -> u32 {
     let length = ((rows.max(2) as f64).log2() - SHORTER).clamp(SHORTEST, f64::from(LONGEST));
     let fitting = (f64::from(bits) / length) as u32;
     fitting.max(bits.div_ceil(LONGEST)).clamp(1, MOST)
 }
 
-/// Sends every row to its shard.
+/// Sends each row to its shard.
 async fn copy(
-    sets: &[CodeSet],
+    items: &Items,
     substrings: &[Substring],
     copying: &mut [Copying],
 ) -> Result<(), Error> {
     let (started, mut sent) = (Instant::now(), 0_u64);
-    for set in sets {
+    for set in &items.sets {
         for (row, code) in set.codes.iter().enumerate() {
             let id = set.ids.as_ref().map_or(row as u64, |ids| ids[row]);
             let key = i64::try_from(id).map_err(|_| Error::Id { id })?;
             let shard = remainder(key, copying.len());
             let bits = BitString::of(set.codes.bits(), code);
-            copying[shard].send(key, &bits, &values(substrings, code)).await?;
+            let described = items.descriptions.row(set, row)?;
+            copying[shard].send(key, &bits, &described, &values(substrings, code)).await?;
             sent += 1;
             if sent.is_multiple_of(TELL) {
                 let rate = sent as f64 / started.elapsed().as_secs_f64();
@@ -219,49 +254,7 @@ async fn copy(
     Ok(())
 }
 
-/// Compares every host with the manifest; the hosts that are down.
-async fn check(manifest: &Manifest, shards: &[Address]) -> Result<Vec<String>, Error> {
-    let Manifest { generation, substrings, .. } = manifest;
-    let of = (*generation, substrings.len());
-    let mut checking = JoinSet::new();
-    for (shard, address) in shards.iter().enumerate() {
-        for host in address.hosts.clone() {
-            let what = address.what.clone();
-            checking.spawn(async move {
-                let sum = sum_when_there(&what, &host, of).await;
-                (shard, what, host.name, sum)
-            });
-        }
-    }
-    let mut agreed = vec![0; shards.len()];
-    let mut down: Vec<(usize, String)> = Vec::new();
-    while let Some(checked) = checking.join_next().await {
-        let (shard, what, host, sum) =
-            checked.map_err(|e| Error::Runtime { reason: e.to_string() })?;
-        match sum {
-            Ok(sum) if sum == manifest.shards[shard] => agreed[shard] += 1,
-            Ok(sum) => {
-                let (expected, found) = (manifest.shards[shard].to_string(), sum.to_string());
-                let generation = *generation;
-                return Err(Error::Disagrees { what, host, generation, expected, found });
-            }
-            Err(Unknown::Refused(error)) => return Err(error),
-            Err(Unknown::Down(reason)) => down.push((shard, format!("{host}: {reason}"))),
-        }
-    }
-    if let Some(shard) = agreed.iter().position(|hosts| *hosts == 0) {
-        let of_shard = |(at, reason): (usize, String)| (at == shard).then_some(reason);
-        let reasons = down.into_iter().filter_map(of_shard).collect();
-        return Err(Error::Unreachable { what: shards[shard].what.clone(), reasons });
-    }
-    let unchecked: Vec<String> = down.into_iter().map(|(_, reason)| reason).collect();
-    for host in &unchecked {
-        tracing::warn!(host, "not checked: it is down");
-    }
-    Ok(unchecked)
-}
-
-/// Drops what loads have left that failed or were followed by two others.
+/// Drops the generations of failed loads, and those that are older than the previous one.
 async fn drop_old(coordinator: &Client, shards: &[Address]) -> Result<(), Error> {
     let said = |e: tokio_postgres::Error| Error::statement(NAME, &e);
     let old = "SELECT generation FROM dhih.generations WHERE state IN ('loading', 'leaving')";
@@ -290,18 +283,19 @@ impl Staged {
         self.manifest.generation
     }
 
-    /// Checks on every host of every shard that it holds what was sent, waits for standbys to catch up, and switches all searches that
-    /// begin from now on to it, in one transaction. The generation before it stays for those that go on; older ones are dropped.
+    /// Checks that every host of every shard holds the rows that were sent, waits for standbys to catch up, and makes the generation
+    /// current in one transaction, for all searches that begin afterwards. The previous generation remains for searches in progress; older
+    /// ones are dropped.
     ///
     /// # Errors
-    /// A host that holds other rows: then nothing is switched. A shard none of whose hosts answers.
+    /// When a host holds other rows; then the current generation stays. When no host of a shard answers.
     pub fn switch(self) -> Result<Loaded, Error> {
         let runtime = self.runtime.clone();
         runtime.wait(self.check_and_switch())
     }
 
     async fn check_and_switch(self) -> Result<Loaded, Error> {
-        let Self { manifest, shards, mut coordinator, .. } = self;
+        let Self { manifest, shards, mut coordinator, unmatched, .. } = self;
         let unchecked = check(&manifest, &shards).await?;
         let Manifest { generation, bits, .. } = manifest;
         let said = |e: tokio_postgres::Error| Error::statement(NAME, &e);
@@ -330,6 +324,7 @@ impl Staged {
             rows: manifest.total().rows,
             shards: manifest.shards.iter().map(|sum| sum.rows).collect(),
             substrings: manifest.substrings.len(),
+            unmatched,
             unchecked,
         })
     }

@@ -1,13 +1,13 @@
-//! Codes in PostgreSQL, over several hosts: what is loaded there in generations, and searched there by multi-index hashing as SQL.
-//! PostgreSQL stores, replicates, authenticates and backs up; bits, substrings and the order of a search stay ours. What a search
-//! is to the rest of the service: `crate::search`. How to set it up: `docs/src/scaling.md`.
+//! Codes in PostgreSQL, distributed over several hosts, loaded in generations and searched by multi-index hashing in SQL. PostgreSQL
+//! handles storage, replication, authentication and backups; this crate decides on bits, substrings and the steps of a search.
+//! `crate::search` is the interface to the rest of the service, and `docs/src/scaling.md` describes the setup.
 //!
-//! A coordinator knows the shards (as servers of `postgres_fdw`) and the generations (a table of manifests). It is asked when a
-//! store is opened, not when it is searched: searches go from here to all shards at once, over a connection each. Through
-//! `postgres_fdw` the same search would be declared, fetched and closed as a cursor for each substring and each shard, one after
-//! the other, and a shard that died would be the coordinator's to notice. The coordinator's view `dhih.codes` is for SQL.
+//! The coordinator knows the shards (as foreign servers of `postgres_fdw`) and the generations (as a table of manifests). It is queried
+//! when a store is opened, but not for searches: these go directly to all shards in parallel, over one connection to each. Through
+//! `postgres_fdw`, the same search would declare, fetch and close a cursor for each substring and shard, one after the other, and the
+//! coordinator would have to handle failed shards. The coordinator's view `dhih.codes` is for use in SQL.
 //!
-//! A generation is never changed once it is there. So a shard's hosts may answer in turns, and a search cannot see half of a load.
+//! A generation is never changed once it exists. Any host of a shard may therefore answer, and no search sees a part of a load.
 
 mod address;
 mod args;
@@ -17,6 +17,8 @@ mod cluster;
 mod coordinator;
 mod copying;
 mod error;
+mod facets;
+mod json_path;
 mod load;
 mod manifest;
 mod partition;
@@ -31,10 +33,11 @@ mod tls;
 pub use args::{LoadArgs, PlaceArgs, Secret, StoreArgs, load};
 pub use cluster::{Cluster, StoreConfig};
 pub use error::Error;
+pub(crate) use facets::Description;
 pub use load::{LoadConfig, Loaded, Loader, Staged};
 pub use partition::remainder;
 
-/// Tells Prometheus what the store's figures are.
+/// Registers the descriptions of the store's metrics.
 pub(crate) fn describe() {
     use metrics::{Unit::Count, describe_counter};
     describe_counter!("dhih_store_failovers_total", Count, "Another host of a shard answers");

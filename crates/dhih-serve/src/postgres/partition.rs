@@ -1,5 +1,5 @@
-//! Which shard an item belongs to: PostgreSQL's own hash partitioning of a `bigint`, so that the coordinator's partitioned table
-//! finds an item by its id. The functions are those of PostgreSQL's `common/hashfn.h`, after Bob Jenkins' lookup3.
+//! Maps items to shards by PostgreSQL's own hash partitioning of a `bigint`, so that the coordinator's partitioned table finds an item by
+//! its id. The functions are those of PostgreSQL's `common/hashfn.h`, after Bob Jenkins' lookup3.
 
 /// PostgreSQL's `HASH_PARTITION_SEED`.
 const SEED: u64 = 0x7A5B_2236_7996_DCFD;
@@ -9,7 +9,7 @@ const SEED: u64 = 0x7A5B_2236_7996_DCFD;
 /// # Panics
 /// When `modulus` is 0.
 pub fn remainder(id: i64, modulus: usize) -> usize {
-    // A key of one column: the first step of `hash_combine64` from zero.
+    // For a key of one column, this is the first step of `hash_combine64`, from zero.
     let hash = hash_bigint(id).wrapping_add(0x49A0_F4DD_15E5_A8E3);
     (hash % modulus as u64) as usize
 }
@@ -41,7 +41,7 @@ fn mix(state: &mut [u32; 3]) {
 
 fn finish(mut state: [u32; 3]) -> [u32; 3] {
     for (at, rotation) in [14, 11, 25, 16, 4, 14, 24].into_iter().enumerate() {
-        // c by b, a by c, b by a, and again.
+        // The order is: c by b, a by c, b by a, and again.
         let (into, by) = ((at + 2) % 3, (at + 1) % 3);
         state[into] = (state[into] ^ state[by]).wrapping_sub(state[by].rotate_left(rotation));
     }
@@ -52,7 +52,7 @@ fn finish(mut state: [u32; 3]) -> [u32; 3] {
 mod tests {
     use super::*;
 
-    /// Items are dealt out evenly; that they are where PostgreSQL looks for them is compared with a server in `tests/postgres/`.
+    /// Items are distributed evenly. The tests in `tests/postgres/` compare the partition of each item with a server's.
     #[test]
     fn every_shard_gets_its_part() {
         for modulus in [1, 2, 3, 7] {

@@ -1,27 +1,28 @@
-//! What a search would cost on a shard: whether substrings are probed a bit farther out, or all codes are read. In microseconds of one
-//! core, estimated for a server whose pages are in memory; only their ratios count.
+//! Estimates the costs of a search on a shard: probing the next buckets of substrings, or scanning all codes. Costs are in microseconds of
+//! one core, for a server whose pages are in memory; only their ratios matter.
 
 use std::ops::Range;
 
 use dhih_index::Substring;
 
-/// To find a value in an index.
+/// The cost of looking up a value in an index.
 const PROBE: f64 = 1.2;
-/// To compare a code that an index brought.
+/// The cost of comparing a code found in an index.
 const CANDIDATE: f64 = 0.25;
-/// To compare a code in turn.
+/// The cost of comparing a code in a sequential scan.
 const SCAN: f64 = 0.13;
 
-/// The way of a step.
+/// How a step is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// By the indexes.
     Probe,
-    /// Through all codes.
+    /// By a sequential scan.
     Scan,
 }
 
-/// Values so many bits off, of some substrings. Those before have been probed as far, and all of them one bit less.
+/// A step probes the values that differ from the query's in exactly `weight` bits, of the substrings `parts`. Substrings before `parts`
+/// have been probed with this weight, and all substrings with lower weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) weight: u32,
@@ -29,13 +30,13 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// The query's own value of one substring: where many codes are equal, that is enough.
+    /// The first step: the query's own value of one substring. Where many codes are equal, this is sufficient.
     pub(super) fn first() -> Self {
         Self { weight: 0, parts: 0..1 }
     }
 }
 
-/// How many bits each substring has, and how many rows the largest shard.
+/// The number of bits of each substring, and the number of rows of the largest shard.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     lengths: Vec<u32>,
@@ -47,7 +48,7 @@ impl Plan {
         Self { lengths: substrings.iter().map(Substring::bits).collect(), rows: rows as f64 }
     }
 
-    /// Whether a step is worth it.
+    /// Whether probing is cheaper than a scan.
     pub(super) fn way(&self, step: &Step) -> Way {
         let probe = |&bits: &u32| {
             let values = choose(bits, step.weight);
@@ -57,8 +58,9 @@ impl Plan {
         if cost < SCAN * self.rows { Way::Probe } else { Way::Scan }
     }
 
-    /// All codes within this distance are known after a step. One that is not differs in `weight + 1` bits or more in each substring
-    /// that was probed so far, in `weight` or more in each other: at least one bit more, in sum.
+    /// After a step, all codes within this distance are known. A code that is not known differs in at least `weight + 1` bits in each
+    /// substring that was probed with this weight, and in at least `weight` bits in each other one. The distance is one less than the sum
+    /// of these.
     pub(super) fn certain_within(&self, step: &Step) -> u32 {
         let parts = self.lengths.len();
         if step.parts.end == parts && self.lengths.iter().all(|bits| step.weight >= *bits) {
@@ -67,7 +69,8 @@ impl Plan {
         parts as u32 * step.weight + step.parts.end as u32 - 1
     }
 
-    /// The step after one, where codes up to the distance `limit` matter: as many substrings as make that certain, at most all.
+    /// The step after `step`, if codes up to the distance `limit` matter: as many substrings as are needed for certainty up to `limit`, but
+    /// at most all.
     pub(super) fn after(&self, step: &Step, limit: u32) -> Step {
         let parts = self.lengths.len();
         let (weight, start) = match step.parts.end == parts {
@@ -79,7 +82,7 @@ impl Plan {
     }
 }
 
-/// The number of ways to choose `few` of `all`.
+/// The binomial coefficient: the number of ways to choose `few` of `all`.
 fn choose(all: u32, few: u32) -> f64 {
     if few > all {
         return 0.0;

@@ -1,5 +1,5 @@
-//! A Tokio runtime of the store's own, so that a search can be waited for from anywhere: from a worker thread, from within another
-//! runtime, and from a program that has none.
+//! A Tokio runtime for the store. It allows any thread to wait for a search: a worker thread, a thread of another runtime, or a program
+//! without one.
 
 use std::{future::Future, sync::mpsc};
 
@@ -7,10 +7,10 @@ use tokio::runtime::{Builder, Runtime as Tokio};
 
 use super::Error;
 
-/// Threads that speak with servers. They mostly wait.
+/// The number of threads that communicate with servers. They mostly wait.
 const THREADS: usize = 2;
 
-/// The runtime. It ends when this is dropped; what still runs in it is given up.
+/// The runtime. Dropping it abandons the tasks that still run in it.
 #[derive(Debug)]
 pub(super) struct Runtime(Option<Tokio>);
 
@@ -25,7 +25,7 @@ impl Runtime {
         Ok(Self(Some(runtime)))
     }
 
-    /// Runs `future` and waits for it, blocking this thread.
+    /// Runs `future` and blocks this thread until it has ended.
     pub(super) fn wait<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T, Error>> + Send + 'static,
@@ -34,7 +34,7 @@ impl Runtime {
         let (done, waiting) = mpsc::sync_channel(1);
         let runtime = self.0.as_ref().ok_or_else(ended)?;
         runtime.spawn(async move {
-            // Nobody waits where the waiting thread is gone.
+            // A failed send means that the waiting thread is gone, and is ignored.
             let _ = done.send(future.await);
         });
         waiting.recv().map_err(|_| ended())?
@@ -43,7 +43,7 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // A runtime may not be waited for within another.
+        // Waiting for a runtime within another one would panic.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

@@ -1,5 +1,5 @@
-//! A search over all shards: values of substrings farther and farther from the query's, until as many items as are wanted are known to
-//! be the nearest. What a step costs: `plan`; who answers it: `shard`.
+//! A search over all shards. It probes the values of substrings at increasing distances from the query's, until the requested number of
+//! items is known to be the nearest. `plan` estimates the costs of a step; `shard` has it answered.
 
 use std::sync::Arc;
 
@@ -11,15 +11,16 @@ use crate::search::{Found, Neighbour};
 use super::{
     Error,
     bit_string::BitString,
+    json_path::JsonPath,
     plan::{Plan, Step, Way},
     session::Question,
     shard::Shard,
 };
 
-/// More hits than these are not taken over the network.
+/// The most hits that are transferred over the network.
 pub(super) const MOST: usize = 100_000;
 
-/// What is searched.
+/// The generation to search.
 #[derive(Debug)]
 pub(super) struct Shards {
     pub(super) bits: u32,
@@ -29,26 +30,28 @@ pub(super) struct Shards {
     pub(super) shards: Vec<Arc<Shard>>,
 }
 
-/// How far a search goes.
-#[derive(Debug, Clone, Copy)]
+/// The bounds of a search.
+#[derive(Debug, Clone)]
 pub(super) struct Reach {
+    /// The predicate of the items to search; `None` searches all.
+    pub(super) predicate: Option<JsonPath>,
     pub(super) k: usize,
-    /// As asked for.
+    /// The radius of the request.
     pub(super) radius: u32,
-    /// As allowed.
+    /// The greatest radius that the settings allow.
     pub(super) cap: u32,
     pub(super) deadline: Instant,
 }
 
 impl Shards {
-    /// The `k` nearest within the radius, ordered by distance, then id.
+    /// The `k` nearest items within the radius, ordered by distance, then id.
     pub(super) async fn search(&self, code: &[u8], reach: Reach) -> Result<Found, Error> {
         let mut best = Best { k: reach.k, radius: reach.radius.min(reach.cap), hits: Vec::new() };
         let mut step = Step::first();
         let way = loop {
             let way = self.plan.way(&step);
             let values = |(part, substring): (usize, &Substring)| match step.parts.contains(&part) {
-                // At most 24 bits.
+                // Substrings have at most 24 bits, so the cast is exact.
                 true => substring.near(code, step.weight).map(|value| value as i32).collect(),
                 false => Vec::new(),
             };
@@ -58,6 +61,7 @@ impl Shards {
                 distance: best.limit(),
                 most: reach.k.min(MOST + 1) as i64,
                 values: (way == Way::Probe).then(values),
+                predicate: reach.predicate.clone(),
             };
             best.take(self.ask_all(question, reach.deadline).await?);
             if best.hits.len() > MOST {
@@ -79,7 +83,7 @@ impl Shards {
         })
     }
 
-    /// The answers of all shards, or the error of one.
+    /// The answers of all shards, or the error of one of them.
     async fn ask_all(
         &self,
         question: Question,
@@ -93,7 +97,7 @@ impl Shards {
         }
         let mut answers = Vec::new();
         while let Some(answer) = asked.join_next().await {
-            answers.extend(answer.map_err(|e| Error::Runtime { reason: e.to_string() })??);
+            answers.extend(answer.map_err(|e| Error::Runtime { reason: e.to_string() })??.items());
         }
         Ok(answers)
     }
@@ -107,16 +111,16 @@ struct Best {
 }
 
 impl Best {
-    /// Takes hits, of which some may be known.
+    /// Adds hits, some of which may be known already.
     fn take(&mut self, hits: Vec<Neighbour>) {
         self.hits.extend(hits);
         self.hits.sort_unstable();
-        // One item has one distance, so that it is beside itself.
+        // An item always has the same distance, so duplicates are adjacent after sorting.
         self.hits.dedup_by_key(|hit| hit.id);
         self.hits.truncate(self.k);
     }
 
-    /// The greatest distance at which an item may still be among them.
+    /// The greatest distance at which a further item may still be a hit.
     fn limit(&self) -> u32 {
         match self.hits.last() {
             Some(last) if self.hits.len() >= self.k => last.distance,

@@ -1,5 +1,5 @@
-//! A connection to one host: made, told how to behave, checked to be to PostgreSQL 15 or newer; and, for searches, to hold what is
-//! searched. Which host: `shard`.
+//! A connection to one host: connects, applies settings, and checks the server's version (15 or newer) and, for searches, that the host
+//! holds the generation. `shard` chooses the host.
 
 use std::time::Duration;
 
@@ -17,14 +17,16 @@ use super::{
     address::{Address, Endpoint},
     bit_string::BitString,
     error::told,
-    schema,
+    facets::{Description, Row as Described},
+    json_path::JsonPath,
+    schema::{self, Narrowed},
     tls::Connector,
 };
 
-/// How long a host may take to tell what it holds.
+/// The time limit for checking what a host holds.
 const PREPARE: Duration = Duration::from_secs(3);
 
-/// Connects to a host, within the time that its connection string allows for it.
+/// Connects to a host, within the time limit of its connection string.
 pub(super) async fn connect(host: &Endpoint) -> Result<Client, String> {
     let within = host.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(2));
     let connected = timeout(within, connect_unhurried(host)).await;
@@ -53,7 +55,7 @@ async fn connect_unhurried(host: &Endpoint) -> Result<Client, String> {
     Ok(client)
 }
 
-/// Whether a host takes connections, or at least says why it does not.
+/// Whether a host accepts connections, or at least answers with an error.
 pub(super) async fn is_there(host: &Endpoint) -> bool {
     let refused = |error: &tokio_postgres::Error| error.as_db_error().is_some();
     match host.tls.clone() {
@@ -83,33 +85,81 @@ pub(super) struct Held {
     pub(super) shard: usize,
     pub(super) bits: u32,
     pub(super) substrings: usize,
-    /// As the coordinator has it.
+    /// Whether the generation has labels or metadata.
+    pub(super) has_facets: bool,
+    /// The manifest in the form that the coordinator has.
     pub(super) manifest: String,
-    /// The longest that a statement may take.
+    /// The time limit of a statement.
     pub(super) timeout: Duration,
 }
 
-/// What is asked of a shard.
+/// A question to a shard.
 #[derive(Debug, Clone)]
 pub(super) enum Question {
-    /// The nearest within a distance: by these values of each substring, or among all codes.
-    Near { code: BitString, distance: u32, most: i64, values: Option<Vec<Vec<i32>>> },
+    /// The nearest items within a distance that satisfy the predicate, if there is one: among those with the given values of substrings, or
+    /// among all codes.
+    Near {
+        code: BitString,
+        distance: u32,
+        most: i64,
+        values: Option<Vec<Vec<i32>>>,
+        predicate: Option<JsonPath>,
+    },
     /// The code of an item.
     Item(i64),
+    /// The labels and metadata of items.
+    Shown(Vec<i64>),
 }
 
-/// A connection that was checked, with its statements prepared.
+/// The answer of a shard.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Hits in any order, or the code of the item at distance 0.
+    Items(Vec<Neighbour>),
+    /// Labels and metadata of items, in any order.
+    Shown(Vec<(u64, Description)>),
+}
+
+impl Answer {
+    pub(super) fn items(self) -> Vec<Neighbour> {
+        match self {
+            Self::Items(items) => items,
+            Self::Shown(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn shown(self) -> Vec<(u64, Description)> {
+        match self {
+            Self::Shown(shown) => shown,
+            Self::Items(_) => Vec::new(),
+        }
+    }
+}
+
+/// A checked connection with its prepared statements.
 pub(super) struct Session {
     client: Client,
     tls: Option<Connector>,
     bits: u32,
+    search: Search,
+    item: Statement,
+    described: Option<OfDescribed>,
+}
+
+/// The prepared statements of searches.
+struct Search {
     probe: Statement,
     scan: Statement,
-    item: Statement,
+}
+
+/// The prepared statements of generations with labels or metadata.
+struct OfDescribed {
+    narrowed: Search,
+    shown: Statement,
 }
 
 impl Session {
-    /// Opens a session with a host that holds what is searched.
+    /// Opens a session with a host, if it holds what is to be searched.
     pub(super) async fn open(host: &Endpoint, held: &Held) -> Result<Self, String> {
         let client = connect(host).await?;
         let prepared = timeout(PREPARE, Self::prepare(client, host.tls.clone(), held)).await;
@@ -117,7 +167,7 @@ impl Session {
     }
 
     async fn prepare(client: Client, tls: Option<Connector>, held: &Held) -> Result<Self, String> {
-        let Held { generation, shard, bits, substrings, manifest, timeout } = held;
+        let Held { generation, shard, bits, substrings, has_facets, manifest, timeout } = held;
         let settings =
             format!("{}; SET statement_timeout = {}", schema::SESSION, timeout.as_millis());
         client.batch_execute(&settings).await.map_err(|e| told(&e))?;
@@ -136,25 +186,39 @@ impl Session {
                 "its generation {generation} is another one, of a shard {number}: see that the foreign servers name the right hosts"
             ));
         }
-        let near = [Type::BIT, Type::INT8, Type::INT8];
-        let mut types = near.to_vec();
-        types.resize(near.len() + substrings, Type::INT4_ARRAY);
         let prepare = async |sql: String, types: &[Type]| {
             client.prepare_typed(&sql, types).await.map_err(|e| told(&e))
         };
-        let probe = prepare(schema::probe(*generation, *substrings), &types).await?;
-        let scan = prepare(schema::scan(*generation), &near).await?;
+        let search = async |narrowed: Narrowed| {
+            let near = [Type::BIT, Type::INT8, Type::INT8];
+            let values = std::iter::repeat_n(Type::INT4_ARRAY, *substrings);
+            let predicate = (narrowed == Narrowed::ByPredicate).then_some(Type::JSONPATH);
+            let mut types: Vec<Type> = near.iter().cloned().chain(values).collect();
+            types.extend(predicate.clone());
+            let probe = prepare(schema::probe(*generation, *substrings, narrowed), &types).await?;
+            let types: Vec<Type> = near.into_iter().chain(predicate).collect();
+            let scan = prepare(schema::scan(*generation, narrowed), &types).await?;
+            Ok::<_, String>(Search { probe, scan })
+        };
+        let described = match has_facets {
+            false => None,
+            true => Some(OfDescribed {
+                narrowed: search(Narrowed::ByPredicate).await?,
+                shown: prepare(schema::shown(*generation), &[Type::INT8_ARRAY]).await?,
+            }),
+        };
+        let search = search(Narrowed::No).await?;
         let item = prepare(schema::code(*generation), &[Type::INT8]).await?;
-        Ok(Self { client, tls, bits: *bits, probe, scan, item })
+        Ok(Self { client, tls, bits: *bits, search, item, described })
     }
 
-    /// Whether it ended.
+    /// Whether the connection has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 
-    /// The answer to a question: hits in no order, or the item's code at distance 0.
-    pub(super) async fn answer(&self, question: &Question) -> Result<Vec<Neighbour>, String> {
+    /// The answer to a question.
+    pub(super) async fn answer(&self, question: &Question) -> Result<Answer, String> {
         let mut cancel =
             CancelAtServer { query: Some((self.client.cancel_token(), self.tls.clone())) };
         let answer = self.query(question).await;
@@ -162,21 +226,25 @@ impl Session {
         answer
     }
 
-    async fn query(&self, question: &Question) -> Result<Vec<Neighbour>, String> {
+    async fn query(&self, question: &Question) -> Result<Answer, String> {
+        let undescribed = || "its generation has codes alone".to_owned();
         match question {
-            Question::Near { code, distance, most, values } => {
+            Question::Near { code, distance, most, values, predicate } => {
                 let distance = i64::from(*distance);
                 let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![code, &distance, most];
-                let statement = match values {
-                    Some(values) => {
-                        parameters
-                            .extend(values.iter().map(|values| values as &(dyn ToSql + Sync)));
-                        &self.probe
-                    }
-                    None => &self.scan,
+                let values = values.as_ref();
+                parameters.extend(values.into_iter().flatten().map(|it| it as &(dyn ToSql + Sync)));
+                parameters.extend(predicate.iter().map(|it| it as &(dyn ToSql + Sync)));
+                let search = match predicate {
+                    None => &self.search,
+                    Some(_) => &self.described.as_ref().ok_or_else(undescribed)?.narrowed,
                 };
+                let statement = if values.is_some() { &search.probe } else { &search.scan };
                 let rows = self.client.query(statement, &parameters).await.map_err(|e| told(&e))?;
-                rows.iter().map(|row| self.neighbour(row)).collect()
+                rows.iter()
+                    .map(|row| self.neighbour(row))
+                    .collect::<Result<_, _>>()
+                    .map(Answer::Items)
             }
             Question::Item(id) => {
                 let row = self.client.query_opt(&self.item, &[id]).await.map_err(|e| told(&e))?;
@@ -184,7 +252,16 @@ impl Session {
                     let code = self.code(row.try_get(0).map_err(|e| told(&e))?)?;
                     Ok(Neighbour { distance: 0, id: *id as u64, code })
                 };
-                row.map(hit).into_iter().collect()
+                row.map(hit).into_iter().collect::<Result<_, _>>().map(Answer::Items)
+            }
+            Question::Shown(ids) => {
+                let statement = &self.described.as_ref().ok_or_else(undescribed)?.shown;
+                let rows = self.client.query(statement, &[ids]).await.map_err(|e| told(&e))?;
+                let described = |row: &Row| {
+                    let (id, shown): (i64, Option<&str>) = both(row)?;
+                    Ok((id as u64, Described::description(shown)?))
+                };
+                rows.iter().map(described).collect::<Result<_, String>>().map(Answer::Shown)
             }
         }
     }
@@ -204,8 +281,8 @@ impl Session {
     }
 }
 
-/// A query that is cancelled at its server where this is dropped before the answer is there: a server goes on with a statement whose
-/// client has gone until it has something to send.
+/// Cancels a statement on the server if this is dropped before the answer arrives. Otherwise, a server continues with a statement whose
+/// client has gone until it has data to send.
 struct CancelAtServer {
     query: Option<(CancelToken, Option<Connector>)>,
 }
@@ -227,7 +304,7 @@ impl Drop for CancelAtServer {
     }
 }
 
-/// The first two columns.
+/// The first two columns of a row.
 fn both<'a, A, B>(row: &'a Row) -> Result<(A, B), String>
 where
     A: tokio_postgres::types::FromSql<'a>,

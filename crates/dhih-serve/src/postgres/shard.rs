@@ -1,5 +1,5 @@
-//! `Shard`: its hosts, which hold the same, and the connections to the one that answers. When that does not any more, the next is
-//! asked; a question is answered whole by one host, or not at all.
+//! `Shard`: the hosts of a shard, which hold the same rows, with connections to the host that answers. If it fails, the next host is asked.
+//! A question is answered completely by one host, or not at all.
 
 use std::{
     future::Future,
@@ -13,40 +13,38 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::search::Neighbour;
-
 use super::{
     Error,
     address::Address,
-    session::{Held, Question, Session, is_there},
+    session::{Answer, Held, Question, Session, is_there},
 };
 
-/// After so long without an answer a host is asked whether it is there.
+/// After this time without an answer, the host is checked for being alive.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long it may take to say so.
+/// The time limit of that check.
 const SIGN: Duration = Duration::from_secs(1);
-/// How long hosts that fail are asked again, in turns.
+/// How long hosts that fail are retried in turns.
 const GIVE_UP: Duration = Duration::from_secs(2);
-/// Between two turns.
+/// The pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Connections that are kept for later.
+/// The most idle connections.
 const KEPT: usize = 64;
 
-/// A shard.
+/// A shard with its hosts.
 pub(super) struct Shard {
     address: Address,
     held: Held,
-    /// The host that answered last.
+    /// The number of the host that answered last.
     current: AtomicUsize,
-    /// Connections that nobody uses, each with the number of its host.
+    /// Idle connections, each with the number of its host.
     idle: Mutex<Vec<(usize, Session)>>,
 }
 
 /// Why a host gave no answer.
 enum Fault {
-    /// What it, or the way to it, said.
+    /// The error of the host or of the connection.
     Told(String),
-    /// It neither answers nor takes connections.
+    /// The host neither answers nor accepts connections.
     Silent,
 }
 
@@ -55,21 +53,21 @@ impl Shard {
         Self { address, held, current: AtomicUsize::new(0), idle: Mutex::default() }
     }
 
-    /// The answer to a question, from whichever host gives it, before `deadline`.
+    /// The answer to a question before `deadline`, from whichever host gives it.
     ///
     /// # Errors
-    /// Names this shard, and what became of each of its hosts.
+    /// When no host answers. The error names this shard and the failure of each host.
     pub(super) async fn ask(
         &self,
         question: &Question,
         deadline: Instant,
-    ) -> Result<Vec<Neighbour>, Error> {
+    ) -> Result<Answer, Error> {
         let seconds = self.held.timeout.as_secs();
         let late = |_| Error::Late { what: self.address.what.clone(), seconds };
         timeout_at(deadline, self.ask_in_turns(question)).await.map_err(late)?
     }
 
-    async fn ask_in_turns(&self, question: &Question) -> Result<Vec<Neighbour>, Error> {
+    async fn ask_in_turns(&self, question: &Question) -> Result<Answer, Error> {
         let (started, hosts) = (Instant::now(), &self.address.hosts);
         loop {
             let first = self.current.load(Ordering::Relaxed);
@@ -90,7 +88,7 @@ impl Shard {
         }
     }
 
-    /// Remembers who answered, and tells where it is another one.
+    /// Records the host that answered, and logs a change of the host.
     fn answered(&self, before: usize, at: usize, reasons: &[String]) {
         let swap = self.current.compare_exchange(before, at, Ordering::Relaxed, Ordering::Relaxed);
         if before != at && swap.is_ok() {
@@ -100,7 +98,7 @@ impl Shard {
         }
     }
 
-    async fn ask_host(&self, at: usize, question: &Question) -> Result<Vec<Neighbour>, String> {
+    async fn ask_host(&self, at: usize, question: &Question) -> Result<Answer, String> {
         if let Some(session) = self.take(at) {
             match self.watched(at, session.answer(question)).await {
                 Ok(answer) => {
@@ -108,7 +106,7 @@ impl Shard {
                     return Ok(answer);
                 }
                 Err(Fault::Silent) => return Err(Fault::Silent.to_string()),
-                // It may have ended long ago: a new one tells whether the host is there.
+                // The idle connection may have ended long ago. A new connection shows whether the host is alive.
                 Err(Fault::Told(reason)) => {
                     tracing::debug!(shard = %self.address.what, reason, "a connection ended");
                 }
@@ -121,7 +119,7 @@ impl Shard {
         Ok(answer)
     }
 
-    /// Waits for an answer for as long as its host takes connections: one that hangs, or has gone without a word, does not.
+    /// Waits for an answer as long as its host accepts connections, which excludes hosts that hang or have disappeared.
     async fn watched<T>(
         &self,
         at: usize,
@@ -138,7 +136,7 @@ impl Shard {
         }
     }
 
-    /// A connection to this host that nobody uses. Those to other hosts are ended.
+    /// Takes an idle connection to this host. Connections to other hosts are closed.
     fn take(&self, at: usize) -> Option<Session> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|(host, session)| *host == at && !session.is_closed());

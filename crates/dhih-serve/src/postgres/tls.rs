@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL, over rustls: a server's certificate is checked against those given, and so is its name. The service's own
-//! certificate: `crate::operation::tls`.
+//! TLS for connections to PostgreSQL, by rustls: the server's certificate must be signed by one of the given certificates, and its name
+//! must match. `crate::operation::tls` has the certificate of the service itself.
 
 use std::{
     future::Future,
@@ -23,12 +23,12 @@ use tokio_rustls::{
 use super::Error;
 use crate::operation::trust::client_config;
 
-/// What makes a connection secret, and checks whom it is with.
+/// The TLS configuration for connections to servers.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<ClientConfig>);
 
 impl Connector {
-    /// Trusts what the certificates of a PEM file have signed.
+    /// Trusts the certificates of a PEM file.
     pub(super) fn load(path: &Path) -> Result<Self, Error> {
         let wrong = |reason| Error::Certificates { file: path.display().to_string(), reason };
         client_config(path).map(Self).map_err(wrong)

@@ -1,4 +1,4 @@
-//! The address of a primary, as `--follow` has it: that of its service, or of one of its collections.
+//! The address of a primary, which `--follow` takes: the URL of a service, or of one of its collections.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,17 +11,17 @@ use crate::collections::CollectionName;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrimaryAddress {
     pub(super) is_encrypted: bool,
-    /// Name or IP address, the latter of version 6 in brackets.
+    /// A host name or an IP address. An IPv6 address is in brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// What the paths of the API begin with, such as `/v1`.
+    /// The path prefix of the API's routes, such as `/v1` or `/v1/collections/photos`.
     pub(super) api: String,
 }
 
-/// A text that is no address of a primary.
+/// Why a text is not the address of a primary.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrimaryAddressError {
-    /// It is no URL, or has what the address of a service has not.
+    /// The text is not a URL, or has parts that the address of a service must not have, such as a key or a query.
     #[error(
         "give the URL of the primary, such as http://10.0.0.5:7878 or https://photos.example/v1/collections/NAME: {0}"
     )]
@@ -34,7 +34,7 @@ impl PrimaryAddress {
         self.is_encrypted
     }
 
-    /// The header `host`.
+    /// The value of the header `host`. It omits the default port of the scheme.
     pub(super) fn authority(&self) -> String {
         match (self.is_encrypted, self.port) {
             (true, 443) | (false, 80) => self.host.clone(),
@@ -42,7 +42,7 @@ impl PrimaryAddress {
         }
     }
 
-    /// The host without brackets, as a resolver or a certificate has it.
+    /// The host without brackets, which name resolution and the check of the certificate need.
     pub(super) fn bare_host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }

@@ -1,4 +1,5 @@
-//! Asking the primary: one request on one connection, every step of which may take only so long.
+//! The HTTP client of a follower. Each request has a connection of its own, and every step of it has a timeout, so that a primary that
+//! hangs cannot block the follower.
 
 use std::io;
 use std::sync::Arc;
@@ -22,31 +23,32 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::address::PrimaryAddress;
 use super::error::FollowError;
 
-/// How long a connection may take to come about.
+/// The timeout of connecting, with the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long an answer may take to begin.
+/// The timeout from the request to the header of the response.
 const ANSWER: Duration = Duration::from_secs(60);
-/// How long the next part of an answer may take: a feed has one several times a second.
+/// The timeout between two pieces of a response. A feed sends a frame several times a second, so a longer silence means that the connection
+/// is dead.
 const SILENCE: Duration = Duration::from_secs(5);
-/// The longest answer that is read as a whole, in bytes.
+/// The longest response that is read into memory as a whole, in bytes.
 const LONGEST: usize = 16 << 20;
 
-/// A primary and how it is asked.
+/// A primary: its address, and the key and certificates to connect with.
 #[derive(Clone)]
 pub(crate) struct Primary {
     pub(super) address: PrimaryAddress,
-    /// Of the role `replicate`, where it asks for one.
+    /// A key of the role `replicate`. Absent if the primary requires none.
     key: Option<Arc<str>>,
-    /// Whose certificates are trusted, where the connection is encrypted.
+    /// The trusted certificates. Absent if the connection is not encrypted.
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// An answer that is on its way.
+/// A response whose body is still arriving.
 pub(super) struct Answer {
     address: String,
     pub(super) status: StatusCode,
     body: axum::body::BodyDataStream,
-    /// Moves the bytes; it ends with this.
+    /// The task that drives the connection. Dropping the response aborts it.
     connection: JoinHandle<()>,
 }
 
@@ -68,7 +70,7 @@ struct RefusalBody {
 }
 
 impl Primary {
-    /// The primary at an address, asked with a key where it asks for one, and over TLS with whose certificates are trusted.
+    /// A client for the primary at `address`. `key` is sent with each request. `tls` is used only if the address is one of https.
     pub(crate) fn new(
         address: PrimaryAddress,
         key: Option<String>,
@@ -78,10 +80,10 @@ impl Primary {
         Self { address, key: key.map(Arc::from), tls }
     }
 
-    /// Gets what is at a path below that of the API, from a byte on where that is not the first.
+    /// Sends a `GET` for `path`, which is relative to the path prefix of the API. If `from` is above 0, asks for the bytes from there on.
     ///
     /// # Errors
-    /// The primary cannot be reached, is silent or refuses.
+    /// When the primary cannot be reached, does not respond in time, or refuses the request.
     pub(super) async fn get(&self, path: &str, from: u64) -> Result<Answer, FollowError> {
         let address = &self.address;
         let answer = async {
@@ -145,7 +147,7 @@ impl Primary {
         Ok(Answer { address, status: head.status, body, connection })
     }
 
-    /// What an answer says that is no success.
+    /// Turns a response that reports a failure into an error with its code and message.
     async fn refusal(&self, answer: Answer) -> FollowError {
         let (address, status) = (self.address.to_string(), answer.status.as_u16());
         let body = answer.whole().await.unwrap_or_default();
@@ -171,10 +173,10 @@ enum Connected {
 }
 
 impl Answer {
-    /// The next bytes; `None` at the end.
+    /// The next bytes of the body; `None` at its end.
     ///
     /// # Errors
-    /// A connection that breaks, or is silent.
+    /// When the connection breaks or is silent for too long.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, FollowError> {
         match timeout(SILENCE, self.body.next()).await {
             Ok(piece) => self.piece(piece),
@@ -186,10 +188,10 @@ impl Answer {
         }
     }
 
-    /// The next bytes, if they have come already.
+    /// The next bytes of the body if they have already arrived. Does not wait.
     ///
     /// # Errors
-    /// An answer that has ended; a connection that breaks.
+    /// When the response has ended or the connection breaks.
     pub(super) fn next_if_here(&mut self) -> Result<Option<Bytes>, FollowError> {
         match self.body.next().now_or_never() {
             Some(piece) => self.piece(piece)?.ok_or(FollowError::Ended).map(Some),
@@ -207,10 +209,10 @@ impl Answer {
         })
     }
 
-    /// The whole body, which is a short one.
+    /// Reads the whole body into memory.
     ///
     /// # Errors
-    /// A connection that breaks, or is silent; a body that is not short.
+    /// When the connection breaks or is silent for too long, or the body is longer than the bound.
     pub(super) async fn whole(mut self) -> Result<Vec<u8>, FollowError> {
         let mut body = Vec::new();
         while let Some(bytes) = self.next().await? {

@@ -1,4 +1,4 @@
-//! Why a follower is not told of changes, or has no snapshot.
+//! The errors of following: why a follower receives no changes or cannot fetch a snapshot.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use super::frame::FrameError;
 use crate::Error;
 use crate::items::ReplayError;
 
-/// Why it does not go on at the moment. Each is tried again.
+/// Why following failed. The follower tries again after each of these errors, unless its items were promoted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FollowError {
     #[error("{address} cannot be reached: {source}")]
     Unreachable { address: String, source: io::Error },
     #[error("{address} has not {what} within {within:?}")]
     Timeout { address: String, what: &'static str, within: Duration },
-    /// Neither what it sends nor what it is sent is understood by the other side.
+    /// The other side does not follow the HTTP protocol, or the connection broke in the middle of an exchange.
     #[error("{address} does not speak HTTP as is expected: {source}")]
     Broken { address: String, source: hyper::Error },
     #[error("{address} has refused: {status} {code}: {message}")]
@@ -28,14 +28,14 @@ pub(crate) enum FollowError {
     Replay(#[from] ReplayError),
     #[error("the list of the snapshot's files cannot be read: {0}")]
     List(String),
-    /// What was sent is not what was promised.
+    /// The checksum of a received file differs from the one in the list of the snapshot.
     #[error(
         "the file {name} of the snapshot came with another content than it has at the primary: it is taken again"
     )]
     Checksum { name: String },
     #[error("{}: {source}", path.display())]
     Disk { path: PathBuf, source: io::Error },
-    /// The disk is full, or the snapshot cannot be served here.
+    /// A local operation failed, for example because the disk is full or the snapshot cannot be opened here.
     #[error(transparent)]
     Local(Box<Error>),
 }
@@ -47,7 +47,7 @@ impl From<Error> for FollowError {
 }
 
 impl FollowError {
-    /// A word for programs.
+    /// A stable code for programs, which `/v1/info` shows.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",
@@ -70,7 +70,7 @@ impl FollowError {
         }
     }
 
-    /// Whether the primary says that a follower cannot go on from where it is.
+    /// Whether the primary reports that its journal does not continue from the follower's position, so that the follower needs a snapshot.
     pub(super) fn asks_for_snapshot(&self) -> bool {
         let codes = ["other_history", "too_far_behind"];
         matches!(self, Self::Refused { status: 409, code, .. } if codes.contains(&&**code))

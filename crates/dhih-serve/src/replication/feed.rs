@@ -1,5 +1,5 @@
-//! The primary's side of a feed: changes as they are made, and between them, a few times a second, how far it is, so that a follower knows that
-//! it has everything, and that the primary is there.
+//! The primary's side of a feed. It sends each change once it is published. While nothing changes, it sends the number of the last change
+//! several times a second. From this number the follower knows that it has every change, and that the primary is alive.
 
 use std::io;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use super::frame::{MARK, write_change, write_head};
 use crate::Result;
 use crate::items::catalogue::{Catalogue, LoggedChange, Position};
 
-/// How often it is said how far the primary is while nothing changes.
+/// The interval at which the number of the last change is sent while nothing changes.
 const BEAT: Duration = Duration::from_millis(100);
-/// Bytes of changes that are read and sent together.
+/// The bytes of changes that are read from the journal and sent together.
 const PIECE: usize = 1 << 20;
 
-/// Sends what comes after a position until nobody reads it any more, `goes_on` says no, or the catalogue does not have what comes next any more.
+/// Sends the changes after a position. Returns when the receiver is dropped, `goes_on` returns false, or the journal no longer has the next
+/// change.
 pub(crate) async fn send(
     catalogue: Arc<Catalogue>,
     after: Position,
@@ -37,7 +38,8 @@ pub(crate) async fn send(
                     changes.iter().for_each(|change| write_change(change, &mut bytes));
                     at += changes.len() as u64;
                 }
-                // It was dropped meanwhile, or another history has begun.
+                // The journal has dropped the next change meanwhile, or a new history has begun. The follower asks again and then gets the
+                // reason.
                 Ok(_) => return,
                 Err(error) => {
                     tracing::error!(%error, "a follower is not told of changes any more");

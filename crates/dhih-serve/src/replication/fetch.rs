@@ -1,4 +1,5 @@
-//! Taking a snapshot of the primary: its list of files, each file from where an interruption has left it, and the checksum of each.
+//! Fetches a snapshot of the primary: the list of its files, then each file, which is resumed after an interruption and verified by its
+//! checksum.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -20,15 +21,16 @@ use crate::disk::sync_directory;
 use crate::items::catalogue::{Catalogue, Position};
 use crate::operation::plain_name::check_plain;
 
-/// The list of the files that are being taken, beside them: its name is none of theirs.
+/// The file that stores the list of the snapshot beside the fetched files. A file of a snapshot cannot have this name, because it begins
+/// with a dot.
 const LIST: &str = ".list.json";
-/// How long it takes until it is asked again for a snapshot that the primary is making.
+/// The pause before the next request while the primary is still making the snapshot.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes a snapshot, to be put in its place: all of it is there then, and on disk.
+/// Fetches a snapshot into the directory [`Place::taking`]. When this returns, the snapshot is complete and on disk.
 ///
 /// # Errors
-/// The primary fails, or the disk does; what was taken so far is kept for the next time, unless the disk is full.
+/// When the primary or the disk fails. The fetched part is kept for the next attempt, unless the disk is full.
 pub(super) async fn fetch(primary: &Primary, place: &Place) -> Result<Position, FollowError> {
     let fetched = take(primary, place.taking()).await;
     if let Err(FollowError::Disk { source, .. }) = &fetched
@@ -83,7 +85,7 @@ async fn list(primary: &Primary) -> Result<FollowSnapshot, FollowError> {
     }
 }
 
-/// Refuses a list with names that lead elsewhere. The position of the snapshot.
+/// Refuses a list whose names could lead out of the directory or occur twice. Returns the position of the snapshot.
 fn check(snapshot: &FollowSnapshot) -> Result<Position, FollowError> {
     let wrong = |what: String| Err(FollowError::List(what));
     if check_plain(&snapshot.id).is_err() {
@@ -98,7 +100,7 @@ fn check(snapshot: &FollowSnapshot) -> Result<Position, FollowError> {
     snapshot.position.parse().or_else(|error| wrong(format!("{:?}: {error}", snapshot.position)))
 }
 
-/// Makes the directory, with what there is of the same snapshot, and without anything else.
+/// Creates the directory. Files that an earlier attempt fetched of the same snapshot are kept; everything else is removed.
 fn begin(dir: &Path, snapshot: &FollowSnapshot) -> io::Result<()> {
     let list = serde_json::to_vec(snapshot)?;
     if fs::read(dir.join(LIST)).is_ok_and(|known| known == list) {
@@ -146,7 +148,7 @@ async fn take_file(
     block_in_place(|| out.sync_all()).map_err(&failed)
 }
 
-/// Refuses a file whose content is not that of the primary's, and removes it.
+/// Refuses a file whose length or checksum differs from the list, and removes it, so that the next attempt fetches it again.
 fn check_file(file: &FollowFile, path: &Path) -> Result<(), FollowError> {
     let mut hash = Sha256::new();
     let read =
@@ -201,7 +203,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         fs::write(&path, "abc").unwrap();
-        // printf abc | sha256sum
+        // The checksum is the output of `printf abc | sha256sum`.
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let right = FollowFile { name: "a".into(), bytes: 3, sha256: sha256.into() };
         check_file(&right, &path).unwrap();

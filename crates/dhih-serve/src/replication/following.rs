@@ -1,5 +1,5 @@
-//! A follower at work: it asks the primary for what comes after its own position, makes those changes, and asks again whenever that ends; where
-//! the primary cannot go on from there, it takes a snapshot. What it serves meanwhile is what it has.
+//! The loop of a follower. It requests the changes after its own position and applies them, and reconnects whenever the feed ends. If the
+//! journal of the primary does not continue from this position, it fetches a snapshot. The current items are served all the while.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::http::AppState;
 use crate::items::catalogue::{LoggedChange, Position};
 use crate::items::{LocalItems, ReplayError};
 
-/// How long after a failure it is tried again: at first, and at most. It doubles in between.
+/// The pause after the first failure, and the longest pause. The pause doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Changes that are made together: so many at most, of so many bytes.
+/// The most changes that are applied as one group, and the most bytes of their payloads.
 const MOST: usize = 4096;
 const BYTES: usize = 8 << 20;
 
-/// A follower.
+/// A follower: the primary, the directory of the copy, and the status that is reported.
 pub(crate) struct Follower {
     primary: Primary,
     place: Place,
@@ -33,16 +33,16 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// A follower of a primary whose copy is at `place`.
+    /// A follower of `primary` with its copy at `place`.
     pub(crate) fn new(primary: Primary, place: Place) -> Self {
         let status = Arc::new(FollowStatus::new(primary.address.to_string()));
         Self { primary, place, status }
     }
 
-    /// Takes a first snapshot where there is no copy yet, however long it takes until the primary answers.
+    /// Fetches the first snapshot if there is no copy yet. Retries until the primary answers.
     ///
     /// # Errors
-    /// A directory that cannot be renamed.
+    /// When a directory cannot be renamed.
     pub(crate) async fn begin(&self) -> crate::Result<()> {
         if self.place.recover()? {
             return Ok(());
@@ -60,7 +60,8 @@ impl Follower {
         }
     }
 
-    /// Follows with the items of `state`, until they are promoted or the task is aborted.
+    /// Starts the task that follows the primary and changes the items of `state`. It ends when the items are promoted or the task is
+    /// aborted.
     pub(crate) fn spawn(self, state: Arc<AppState>) -> JoinHandle<()> {
         state.set_following(self.status.clone());
         tokio::spawn(async move {
@@ -103,7 +104,7 @@ impl Follower {
         })
     }
 
-    /// Notes whom the items follow from now on, where they are a copy.
+    /// Records the address of the primary in the items. Fails if the items are no copy, for example because they were promoted.
     async fn claim(&self, state: &Arc<AppState>) -> Result<(), FollowError> {
         let items = items(state).inspect_err(|_| {
             tracing::warn!(
@@ -118,7 +119,7 @@ impl Follower {
             .map_err(ReplayError::from)?)
     }
 
-    /// Makes changes as they come, until that fails.
+    /// Applies the changes of a feed as they arrive. Returns only with an error.
     async fn follow(&self, state: &Arc<AppState>) -> Result<std::convert::Infallible, FollowError> {
         let mut position = position_of(state).ok_or(ReplayError::NotFollowing)?;
         items(state)?;
@@ -134,7 +135,7 @@ impl Follower {
             if let Some(Head { number, at }) = head {
                 self.status.saw(number, position.number, at);
             }
-            // It may have been promoted while nothing came.
+            // The items may have been promoted while the feed was idle.
             items(state)?;
         }
     }
@@ -158,15 +159,15 @@ impl Follower {
     }
 }
 
-/// A feed that is read.
+/// A feed that is being read.
 struct Feed {
     answer: Answer,
     frames: Frames,
-    /// When everything that had come was last read. What comes next was sent later.
+    /// The moment at which all received bytes had been read. Every frame that is read afterwards was therefore received after this moment.
     drained: Instant,
 }
 
-/// What is done together.
+/// Frames that are handled together.
 #[derive(Default)]
 struct Group {
     changes: Vec<LoggedChange>,
@@ -174,10 +175,11 @@ struct Group {
     head: Option<Head>,
 }
 
-/// How far the primary is.
+/// The position of the primary at a moment.
 struct Head {
     number: u64,
-    /// A moment from which on it was so.
+    /// A moment no later than the one at which the follower received the number. The lag is counted from it, so that work of the follower
+    /// itself cannot make the lag look shorter.
     at: Instant,
 }
 
@@ -186,7 +188,7 @@ impl Feed {
         Self { answer, frames: Frames::default(), drained: Instant::now() }
     }
 
-    /// What has come, once something has: as much of it as is made together.
+    /// Waits for the next frames, and returns those that have arrived, up to the bounds of a group.
     async fn next(&mut self) -> Result<Group, FollowError> {
         let mut group = Group::default();
         while group.changes.len() < MOST && group.bytes < BYTES {
@@ -226,7 +228,7 @@ async fn replay(
     Ok(position)
 }
 
-/// The items that follow.
+/// The items, if they are still a copy.
 fn items(state: &AppState) -> Result<Arc<LocalItems>, ReplayError> {
     let items = state.run().items()?.clone();
     match items.primary() {
@@ -239,7 +241,7 @@ fn position_of(state: &AppState) -> Option<Position> {
     state.run().items().ok()?.position()
 }
 
-/// Pauses that become longer, and of which no two followers have the same.
+/// Pauses that grow exponentially, with random jitter, so that the followers of a primary do not all reconnect at the same moment.
 struct Pauses(Duration);
 
 impl Default for Pauses {
@@ -250,7 +252,7 @@ impl Default for Pauses {
 
 impl Pauses {
     async fn wait(&mut self) {
-        // Each of these has other keys.
+        // Each `RandomState` has different keys, so the hash of nothing is a random number.
         let random = RandomState::new().build_hasher().finish();
         let spread = self.0.mul_f64(0.5 + random as f64 / u64::MAX as f64);
         sleep(spread).await;

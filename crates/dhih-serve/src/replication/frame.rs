@@ -1,28 +1,29 @@
-//! The bytes of a feed: a mark, and then frames, each of a kind. All numbers have their least significant byte first.
+//! The wire format of a feed: a magic number, and then frames, each with a kind. All integers are little-endian.
 //!
 //! ```text
 //! "dhihfee1" | kind 1: number u64, at_ms u64, chain [u8; 32], bytes u64, check, payload | kind 2: number of the last change u64, check | ...
 //! ```
 //!
-//! The check is the first four bytes of the SHA-256 of the frame up to it, so that no wrong length is waited for. A change has its checksum in its
-//! chain, which also ties it to the change before. Who reads frames checks it: `LoggedChange::follows`.
+//! The check is the first four bytes of the SHA-256 of the frame's bytes before it. It protects the length of the payload, so that the
+//! reader never waits for the bytes of a corrupted length. `chain` is the checksum of the payload and of all changes before it. The caller
+//! verifies it with `LoggedChange::follows`.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::items::catalogue::{Chain, LoggedChange};
 
-/// What a feed begins with. Its last byte would be another one if the frames were others.
+/// The magic number at the beginning of a feed. Its last byte is the version of the format.
 pub(super) const MARK: &[u8; 8] = b"dhihfee1";
 const CHANGE: u8 = 1;
 const HEAD: u8 = 2;
-/// Bytes before the check: of a change, and of the number of the last one.
+/// The bytes of a frame before its check, for each kind.
 const CHANGE_BYTES: usize = 1 + 8 + 8 + 32 + 8;
 const HEAD_BYTES: usize = 1 + 8;
 const CHECK_BYTES: usize = 4;
-/// The longest payload that is taken: more than a body of the largest size becomes.
+/// The longest payload that is accepted, in bytes. A request body of the largest permitted size makes a shorter one.
 const LONGEST: u64 = 8 << 30;
 
-/// A part of a feed.
+/// A frame of a feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Frame {
     /// The next change.
@@ -31,7 +32,7 @@ pub(super) enum Frame {
     Head(u64),
 }
 
-/// Bytes that are no feed.
+/// Why bytes are not a valid feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FrameError {
     #[error("the answer is no feed of changes that this program knows: update it, or the primary")]
@@ -44,7 +45,7 @@ pub(crate) enum FrameError {
     TooLong(u64),
 }
 
-/// Appends a change to what is sent.
+/// Appends the frame of a change to `out`.
 pub(super) fn write_change(change: &LoggedChange, out: &mut Vec<u8>) {
     let start = out.len();
     out.push(CHANGE);
@@ -56,7 +57,7 @@ pub(super) fn write_change(change: &LoggedChange, out: &mut Vec<u8>) {
     out.extend(&change.payload);
 }
 
-/// Appends the number of the last change to what is sent.
+/// Appends the frame with the number of the last change to `out`.
 pub(super) fn write_head(number: u64, out: &mut Vec<u8>) {
     let start = out.len();
     out.push(HEAD);
@@ -69,27 +70,27 @@ fn check(bytes: &[u8]) -> [u8; CHECK_BYTES] {
     std::array::from_fn(|at| digest[at])
 }
 
-/// Reads frames of bytes that come in any pieces.
+/// A parser of frames, which receives the bytes in pieces of any size.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
-    /// Of the bytes, those that were read.
+    /// The number of bytes at the beginning of `bytes` that have already been parsed.
     read: usize,
     has_mark: bool,
 }
 
 impl Frames {
-    /// Takes bytes that have come.
+    /// Appends received bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.read);
         self.read = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next frame; `None` where it has not come as a whole.
+    /// The next frame; `None` if it has not arrived completely.
     ///
     /// # Errors
-    /// Bytes that are no frame.
+    /// When the bytes are not a valid frame.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         if !self.has_mark {
             let Some(mark) = self.rest().get(..MARK.len()) else { return Ok(None) };
@@ -134,7 +135,7 @@ impl Frames {
     }
 }
 
-/// A number of the fields of a frame, which are all there.
+/// The integer at offset `at`. The caller has checked that the frame's header is complete.
 fn number(fields: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|byte| fields[at + byte]))
 }

@@ -1,16 +1,16 @@
-//! Followers: services whose items are a copy of another's, the primary's, and stay so while that one changes.
+//! Replication: followers are services whose items are a copy of those of another service, the primary, and are kept up to date.
 //!
 //! ```text
 //! primary                                                    follower
 //! journal (items/catalogue/) -> feed.rs, as frames (frame.rs) -> following.rs -> items/replaying.rs
 //! snapshot (items/)          -> offer.rs, files by range      -> fetch.rs -> place.rs, then a reload
-//!                                                                client.rs, address.rs: how the primary is asked
-//!                                                                status.rs: how far behind it is
+//!                                                                client.rs, address.rs: the HTTP client
+//!                                                                status.rs: the lag behind the primary
 //! ```
 //!
-//! A follower goes by the position that its own catalogue has on disk: it asks for what comes after it. The primary answers with changes, or
-//! says that it has no such position, because it has dropped what comes next or because its history is another one. The follower then takes a
-//! snapshot. It is never asked what it has, so that a primary knows nothing of its followers.
+//! The position on the follower's disk decides what comes next: the follower requests the changes after it. The primary answers with these
+//! changes, or reports that its journal does not continue from there, because it has dropped the next change or because its history is
+//! another one. The follower then fetches a snapshot. The primary stores nothing about its followers.
 
 pub(crate) mod address;
 pub(crate) mod client;

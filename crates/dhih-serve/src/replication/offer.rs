@@ -1,5 +1,5 @@
-//! The primary's side of a snapshot: it is made when a follower asks for one, kept for a while beside the items, and sent by file and range.
-//! Followers that ask soon after one another get the same one.
+//! The primary's side of a snapshot. A snapshot is made when a follower requests one, is kept for a while in the index directory, and is
+//! sent file by file, by byte ranges. Followers that request one soon after one another share it.
 
 use std::fs;
 use std::io;
@@ -16,12 +16,13 @@ use crate::items::catalogue::{Position, Reach};
 use crate::items::{ChangeError, LocalItems};
 use crate::operation::plain_name::check_plain;
 
-/// The directory of snapshots for followers, in that of the index: so that they can be links to its files.
+/// The directory of snapshots for followers. It is inside the index directory, so that the files of a snapshot can be hard links to those
+/// of the index.
 const DIR: &str = ".followers";
-/// How long a snapshot is kept that no follower asks for.
+/// How long a snapshot is kept after the last request for it.
 const KEPT: Duration = Duration::from_secs(600);
 
-/// Why there is no snapshot for a follower.
+/// Why no snapshot can be offered to a follower.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OfferError {
     #[error(
@@ -52,11 +53,11 @@ impl From<Error> for OfferError {
     }
 }
 
-/// The snapshot that followers are offered, if there is one.
+/// The snapshot that is offered to followers, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
     current: Mutex<Option<Offer>>,
-    /// One is made at a time.
+    /// Held while a snapshot is made: only one at a time.
     making: Mutex<()>,
 }
 
@@ -69,10 +70,10 @@ struct Offer {
 }
 
 impl Offers {
-    /// A snapshot from which a follower can go on. It blocks for as long as it takes to make it.
+    /// A snapshot after which the journal continues: the current one, or a new one. Blocks while a new one is made.
     ///
     /// # Errors
-    /// No journal is kept; another one is being made; a disk that does not take it.
+    /// When no journal is kept, another snapshot is being made, or the disk is full or fails.
     pub(crate) fn offered(&self, items: &Arc<LocalItems>) -> Result<FollowSnapshot, OfferError> {
         let _one = match self.making.try_lock() {
             Ok(one) => one,
@@ -90,7 +91,7 @@ impl Offers {
         }
         let dir = items.dir().join(DIR);
         self.current().take();
-        // Those of an earlier start of the program, too.
+        // This also removes snapshots of an earlier run of the program.
         remove(&dir);
         let offer = make(items, &dir)?;
         let snapshot = offer.snapshot.clone();
@@ -98,10 +99,10 @@ impl Offers {
         Ok(snapshot)
     }
 
-    /// A file of the snapshot of an id.
+    /// The list entry and the path of the file `name` of the snapshot `id`.
     ///
     /// # Errors
-    /// There is no such snapshot (any more), or no such file in it.
+    /// When the snapshot no longer exists, or has no such file.
     pub(crate) fn file(&self, id: &str, name: &str) -> Result<(FollowFile, PathBuf), OfferError> {
         let mut current = self.current();
         let offer = current.as_mut().filter(|offer| offer.snapshot.id == id);
@@ -112,7 +113,7 @@ impl Offers {
         Ok((file.clone(), offer.dir.join(name)))
     }
 
-    /// Removes a snapshot that no follower has asked for in a while; whether none is left.
+    /// Removes the snapshot if no follower has requested it for a while. Returns whether none is left.
     pub(crate) fn expire(&self) -> bool {
         let mut current = self.current();
         if let Some(offer) = current.take_if(|offer| offer.used.elapsed() > KEPT) {
@@ -148,13 +149,13 @@ fn make(items: &Arc<LocalItems>, parent: &Path) -> Result<Offer, OfferError> {
     Ok(Offer { snapshot, position, dir, used: Instant::now() })
 }
 
-/// The files of a snapshot by name, with the checksums of what they hold.
+/// The files of a snapshot, ordered by name, with their lengths and checksums.
 fn files(dir: &Path) -> io::Result<Vec<FollowFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // A lock has no content.
+        // Empty files are locks. They have no content to copy.
         if !entry.file_type()?.is_file()
             || check_plain(&name).is_err()
             || entry.metadata()?.len() == 0
@@ -170,7 +171,7 @@ fn files(dir: &Path) -> io::Result<Vec<FollowFile>> {
     Ok(files)
 }
 
-/// Hashes what is written to it.
+/// A writer that only hashes.
 pub(super) struct HashWriter<'h>(pub(super) &'h mut Sha256);
 
 impl io::Write for HashWriter<'_> {

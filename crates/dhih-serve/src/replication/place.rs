@@ -1,10 +1,10 @@
-//! Where a follower has its copy, and how a snapshot takes its place: beside it, under names that are hidden, and by renaming, so that no
-//! interruption leaves a half of one.
+//! The directory of a follower's copy, and how a snapshot replaces the copy. A snapshot is prepared in a hidden directory beside the copy
+//! and moved into place by renaming. An interruption at any point therefore leaves either the old copy or the new one, complete.
 //!
 //! ```text
-//! .NAME.taking   a snapshot that is not whole yet
-//! .NAME.taken    one that is
-//! .NAME.before   the copy that it takes the place of, until the new one is served
+//! .NAME.taking   a snapshot that is being fetched
+//! .NAME.taken    a complete snapshot
+//! .NAME.before   the old copy, until the new one is served
 //! ```
 
 use std::fs;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::sync_directory;
 use crate::{Error, Result};
 
-/// The place of a copy.
+/// The directory of a copy, and the hidden directories beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     dir: PathBuf,
@@ -24,10 +24,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The place of the copy in `dir`.
+    /// The directories for the copy in `dir`.
     ///
     /// # Errors
-    /// A path without a name.
+    /// When the path has no last component.
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         let name = dir.file_name().ok_or_else(|| {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "the path has no name");
@@ -43,10 +43,10 @@ impl Place {
         })
     }
 
-    /// Ends what an interruption has left half done; whether there is a copy.
+    /// Completes a replacement that was interrupted. Returns whether there is a copy.
     ///
     /// # Errors
-    /// A directory that cannot be renamed.
+    /// When a directory cannot be renamed.
     pub(crate) fn recover(&self) -> Result<bool> {
         if is_there(&self.dir) {
             return Ok(true);
@@ -60,15 +60,15 @@ impl Place {
         Ok(false)
     }
 
-    /// The directory for a snapshot that is not whole yet.
+    /// The directory for a snapshot that is being fetched.
     pub(super) fn taking(&self) -> &Path {
         &self.taking
     }
 
-    /// Puts the snapshot, which is whole and on disk, in the place of the copy.
+    /// Replaces the copy by the snapshot, which must be complete and on disk.
     ///
     /// # Errors
-    /// A directory that cannot be renamed or removed; the copy is where it was.
+    /// When a directory cannot be renamed or removed. The old copy is then still in place.
     pub(crate) fn put(&self) -> Result<()> {
         self.remove(&self.taken)?;
         self.remove(&self.before)?;
@@ -80,10 +80,10 @@ impl Place {
         put.inspect_err(|_| drop(fs::rename(&self.before, &self.dir)))
     }
 
-    /// Takes back [`put`](Self::put), where what was put there cannot be served.
+    /// Undoes [`put`](Self::put), because the new copy cannot be served.
     ///
     /// # Errors
-    /// A directory that cannot be renamed or removed.
+    /// When a directory cannot be renamed or removed.
     pub(crate) fn take_back(&self) -> Result<()> {
         self.remove(&self.taken)?;
         self.rename(&self.dir, &self.taken)?;
@@ -91,7 +91,7 @@ impl Place {
         self.remove(&self.taken)
     }
 
-    /// Removes what is not needed any more once the copy is served.
+    /// Removes the hidden directories once the new copy is served.
     pub(crate) fn tidy(&self) {
         for dir in [&self.before, &self.taken] {
             if let Err(error) = self.remove(dir) {
@@ -100,7 +100,7 @@ impl Place {
         }
     }
 
-    /// Removes what was taken of a snapshot so far.
+    /// Removes a partly fetched snapshot.
     pub(super) fn give_up(&self) {
         if let Err(error) = self.remove(&self.taking) {
             tracing::warn!(%error, "a part of a snapshot stays for now");

@@ -1,9 +1,10 @@
-//! How far behind its primary a follower is. It goes by the follower's own clock: whatever clock the primary has makes no difference.
+//! The status of a follower, with its lag behind the primary. The lag is measured by the follower's clock only, so the clocks need not
+//! agree.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What is known of the primary.
+/// What the follower knows about its primary.
 #[derive(Debug)]
 pub(crate) struct FollowStatus {
     primary: String,
@@ -12,15 +13,15 @@ pub(crate) struct FollowStatus {
 
 #[derive(Debug)]
 struct State {
-    /// When it was last known that nothing of the primary was missing; before the first time, when this was made.
+    /// The last moment at which the follower had every change of the primary. Until the first such moment, the creation of this status.
     complete: Instant,
-    /// The number of the primary's last change.
+    /// The number of the primary's last change. Absent until the primary has sent it.
     head: Option<u64>,
     is_connected: bool,
     error: Option<&'static str>,
 }
 
-/// What is told of it.
+/// A snapshot of the status, for `/v1/info`, `/readyz` and the metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Followed {
     pub(crate) primary: String,
@@ -42,13 +43,13 @@ impl FollowStatus {
         &self.primary
     }
 
-    /// The primary tells of changes from now on.
+    /// Records that the feed has begun.
     pub(super) fn connected(&self) {
         let mut state = self.lock();
         (state.is_connected, state.error) = (true, None);
     }
 
-    /// The primary had made `head` changes at a moment, and those up to `position` are here.
+    /// Records that the primary's last change was `head` at the moment `at`, and that the changes up to `position` have been applied.
     pub(super) fn saw(&self, head: u64, position: u64, at: Instant) {
         let mut state = self.lock();
         state.head = Some(head);
@@ -57,13 +58,13 @@ impl FollowStatus {
         }
     }
 
-    /// The primary tells of no changes any more; why.
+    /// Records that the feed has ended, with the code of the error.
     pub(super) fn lost(&self, error: &'static str) {
         let mut state = self.lock();
         (state.is_connected, state.error) = (false, Some(error));
     }
 
-    /// What is known now.
+    /// The current status.
     pub(crate) fn now(&self) -> Followed {
         let state = self.lock();
         Followed {

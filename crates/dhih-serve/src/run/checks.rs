@@ -1,4 +1,4 @@
-//! What is checked of files before they are served: that they are there, whole, and of one model or codec.
+//! Opens the files of a run and checks them before they are served: they must exist, be undamaged, and belong to one model or codec.
 
 use std::path::Path;
 
@@ -8,17 +8,34 @@ use dhih_model::Encoder;
 use dhih_model::codec::Codec;
 use dhih_model::text::TextEncoder;
 
-use crate::run::coder::{Coder, Maker, Origin};
+use crate::run::coder::{Coder, Maker, Model, Origin, TEXT_FILE, model_file};
 use crate::run::gallery::{Gallery, Set};
 use crate::{Error, Result};
 
 /// The command that writes a run.
 const TRAIN: &str = "cargo run --release -p dhih-train";
 
-pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
+/// Opens what encodes queries.
+pub(super) fn coder(origin: &Origin) -> Result<Coder> {
+    Ok(match origin {
+        Origin::Run(dir) => Coder::Model(model(&model_file(dir))?),
+        Origin::Model(path) => Coder::Model(model(path)?),
+        Origin::Codec(path) => Coder::Codec(Box::new(codec(path)?)),
+        Origin::Codes => Coder::None,
+    })
+}
+
+/// Opens a model file, and the text tower beside it if there is one.
+fn model(path: &Path) -> Result<Box<Model>> {
+    let encoder = encoder(path)?;
+    let text = text_encoder(&path.with_file_name(TEXT_FILE), &encoder)?;
+    Ok(Box::new(Model { encoder, text }))
+}
+
+fn encoder(path: &Path) -> Result<Encoder> {
     present(path, TRAIN)?;
     let encoder = Encoder::load(path, &device()).map_err(|e| Error::unusable(path, e, TRAIN))?;
-    // One blank image through the network: what cannot encode must not be served.
+    // Encodes a blank image as a trial, because a network that cannot encode must not be served.
     let input = encoder.input();
     let blank = vec![0; input.height * input.width * input.channels];
     let values = encoder.encode(&blank).map_err(|e| Error::unusable(path, e, TRAIN))?;
@@ -28,8 +45,8 @@ pub(crate) fn encoder(path: &Path) -> Result<Encoder> {
     Ok(encoder)
 }
 
-/// What makes codes of texts, where the run has it.
-pub(super) fn text_encoder(path: &Path, encoder: &Encoder) -> Result<Option<TextEncoder>> {
+/// Opens the text tower, if the run has one.
+fn text_encoder(path: &Path, encoder: &Encoder) -> Result<Option<TextEncoder>> {
     const MAKE: &str = "cargo run --release -p dhih-train -- photos";
     if path.symlink_metadata().is_err() {
         return Ok(None);
@@ -39,7 +56,7 @@ pub(super) fn text_encoder(path: &Path, encoder: &Encoder) -> Result<Option<Text
     let text = TextEncoder::load(path, &device()).map_err(unusable)?;
     let of = (text.bits() as u32, Some(text.model_sha256()));
     same_maker(path, of, Maker::of(encoder), MAKE)?;
-    // One text through the tower: what cannot encode must not be served.
+    // Encodes one text as a trial, because a tower that cannot encode must not be served.
     let values = text.encode(&["a photo"]).map_err(unusable)?;
     if values.iter().any(|value| value.is_nan()) {
         return Err(Error::unusable(path, "a text has no code", MAKE));
@@ -47,7 +64,7 @@ pub(super) fn text_encoder(path: &Path, encoder: &Encoder) -> Result<Option<Text
     Ok(Some(text))
 }
 
-pub(super) fn codec(path: &Path) -> Result<Codec> {
+fn codec(path: &Path) -> Result<Codec> {
     let make = format!(
         "cargo run --release -p dhih-train -- codec --vectors VECTORS.npy --bits BITS --out {}",
         path.display()
@@ -56,7 +73,7 @@ pub(super) fn codec(path: &Path) -> Result<Codec> {
     Codec::load(path).map_err(|e| Error::unusable(path, e, &make))
 }
 
-/// Where the network runs: the first GPU where this program was built for one, and otherwise the processor.
+/// The device of the network: the first GPU if the program was built with GPU support, otherwise the CPU.
 fn device() -> Device {
     let (device, reason) = dhih_model::device::best();
     if let Some(error) = reason {
@@ -67,7 +84,7 @@ fn device() -> Device {
 
 pub(crate) fn code_set(path: &Path, encoder: &Encoder) -> Result<CodeSet> {
     present(path, TRAIN)?;
-    // The codes stay in their file: the system reads those that are needed.
+    // The codes stay in the file, which is memory-mapped: the system reads the pages that are needed.
     let set =
         CodeSet::map(path, None).map_err(|e| Error::unusable(path, e.with_causes(), TRAIN))?;
     let of = (set.codes.bits(), set.model_sha256.as_deref());
@@ -75,10 +92,10 @@ pub(crate) fn code_set(path: &Path, encoder: &Encoder) -> Result<CodeSet> {
     Ok(set)
 }
 
-/// What is checked of an index before it is served.
+/// The checks of an index before it is served.
 #[derive(Clone, Copy)]
 pub(super) struct IndexCheck<'a> {
-    /// The index directory, as its user named it.
+    /// The index directory as given by the user.
     pub(super) path: &'a Path,
     pub(super) origin: &'a Origin,
     pub(super) coder: &'a Coder,
@@ -95,7 +112,7 @@ impl IndexCheck<'_> {
         format!("cargo run --release -p dhih-index -- build --codes {codes} --out {out}")
     }
 
-    /// Refuses a path where nothing is.
+    /// Refuses a path that does not exist.
     pub(super) fn present(&self) -> Result<()> {
         match self.path.exists() {
             true => Ok(()),
@@ -103,7 +120,7 @@ impl IndexCheck<'_> {
         }
     }
 
-    /// An index that cannot be opened or is damaged.
+    /// The error for an index that cannot be opened or is damaged.
     pub(super) fn unusable(&self, error: dhih_index::Error) -> Error {
         Error::unusable(self.path, error.with_causes(), &self.make())
     }
@@ -114,8 +131,8 @@ impl IndexCheck<'_> {
         same_maker(self.path, (index.bits(), index.model_sha256()), maker, &self.make())
     }
 
-    /// Refuses an index of another model or codec, or one of which a byte is wrong. What an interrupted write left at the end of the log is no
-    /// damage: it was never acknowledged.
+    /// Refuses an index of another model or codec, and one with a wrong checksum. An incomplete record at the end of the log, which an
+    /// interrupted write leaves, is not damage, because it was never acknowledged.
     pub(super) fn whole(&self, index: &Index) -> Result<()> {
         self.same_maker(index)?;
         let verified = index.verify().map_err(|error| self.unusable(error))?;
@@ -145,7 +162,7 @@ pub(crate) fn gallery(
     let gallery = Gallery::open(path)?;
     for (set, codes) in [(Set::Database, database), (Set::Queries, queries)] {
         let (got, expected) = (gallery.len(set), codes.codes.len());
-        // A run over many images keeps thumbnails of the queries alone.
+        // A run with many images stores thumbnails of its queries only.
         let is_left_out = set == Set::Database && got == 0;
         if got != expected && !is_left_out {
             let reason = format!("{got} thumbnails for the {expected} codes of {set:?}");
@@ -155,7 +172,7 @@ pub(crate) fn gallery(
     Ok(Some(gallery))
 }
 
-/// Refuses what is not there, and what is no file: to open a pipe may wait for ever.
+/// Refuses a path that does not exist or is not a regular file. Opening a pipe could block forever.
 fn present(path: &Path, make: &str) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(()),
@@ -184,7 +201,8 @@ pub(crate) fn cluster(
     Ok(cluster)
 }
 
-/// Refuses codes of other bits than `maker`'s, or of another SHA-256. Codes that name none cannot be told apart: a warning.
+/// Refuses codes with another number of bits or another SHA-256 than those of `maker`. Codes without a SHA-256 cannot be checked, which is
+/// logged as a warning.
 fn same_maker(
     path: &Path,
     (bits, sha): (u32, Option<&str>),

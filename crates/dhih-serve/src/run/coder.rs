@@ -1,5 +1,5 @@
-//! What makes codes of queries: the model of a run, a codec, or nothing. This is the one place that says what a service can be asked by,
-//! and why it cannot be asked by the rest.
+//! What encodes queries: the model of a run, a codec, or nothing. This file alone decides which kinds of queries a service takes, and why
+//! it does not take the others. `checks.rs` opens models and codecs.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,16 @@ use dhih_model::Encoder;
 use dhih_model::codec::Codec;
 use dhih_model::text::TextEncoder;
 
-use crate::run::checks;
 use crate::{MakerKind, Result};
 
-/// What is opened beside the codes that are searched.
+/// What is opened beside the codes to search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A run directory: its model makes codes of pictures, and it has held-out queries, class names and thumbnails.
+    /// A run directory: its model encodes pictures, and it has held-out queries, class names and thumbnails.
     Run(PathBuf),
-    /// A model file alone, as a run has it: it makes codes of pictures, and of texts where `text.safetensors` is beside it.
+    /// A model file alone, in the format of a run: it encodes pictures, and texts if `text.safetensors` is beside it.
     Model(PathBuf),
-    /// A codec, as `dhih-train codec` writes it: it makes codes of vectors.
+    /// A codec that `dhih-train codec` has written: it encodes vectors.
     Codec(PathBuf),
     /// Nothing: queries are codes.
     Codes,
@@ -33,24 +32,24 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What makes codes of queries.
+/// What encodes queries.
 pub(crate) enum Coder {
     /// The network of a run.
     Model(Box<Model>),
-    /// A linear map of vectors.
+    /// A codec, which maps vectors linearly.
     Codec(Box<Codec>),
-    /// Codes come as codes.
+    /// Nothing. Queries are codes.
     None,
 }
 
-/// What a run makes codes with.
+/// The networks of a run.
 pub(crate) struct Model {
     pub(super) encoder: Encoder,
-    /// Of texts, where the run has a text tower.
-    text: Option<TextEncoder>,
+    /// The encoder of texts, if the run has a text tower.
+    pub(super) text: Option<TextEncoder>,
 }
 
-/// What a service needs for a request and was not started with.
+/// A component that a request needs and the service was started without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Lacking {
     #[error(
@@ -79,7 +78,7 @@ pub(crate) enum Lacking {
 }
 
 impl Lacking {
-    /// A stable word for programs.
+    /// A stable code for programs.
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Model => "no_model",
@@ -94,13 +93,13 @@ impl Lacking {
 /// Why a vector has no code.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum VectorFault {
-    /// There is nothing that makes codes of vectors.
+    /// There is no codec.
     Lacking(Lacking),
-    /// The vector is not as the codec takes it; why.
+    /// The codec does not accept the vector. Contains the reason.
     Unusable(String),
 }
 
-/// What codes must be of.
+/// The model or codec that codes must be made by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Maker<'a> {
     pub(crate) kind: MakerKind,
@@ -117,27 +116,8 @@ impl<'a> Maker<'a> {
     }
 }
 
-impl Model {
-    /// Opens a model file, and the text tower beside it if there is one.
-    fn open(path: &Path) -> Result<Box<Self>> {
-        let encoder = checks::encoder(path)?;
-        let text = checks::text_encoder(&path.with_file_name(TEXT_FILE), &encoder)?;
-        Ok(Box::new(Self { encoder, text }))
-    }
-}
-
 impl Coder {
-    /// Opens and checks it.
-    pub(super) fn open(origin: &Origin) -> Result<Self> {
-        Ok(match origin {
-            Origin::Run(dir) => Self::Model(Model::open(&model_file(dir))?),
-            Origin::Model(path) => Self::Model(Model::open(path)?),
-            Origin::Codec(path) => Self::Codec(Box::new(checks::codec(path)?)),
-            Origin::Codes => Self::None,
-        })
-    }
-
-    /// What makes codes of pictures.
+    /// The encoder of pictures.
     pub(crate) fn model(&self) -> Result<&Encoder, Lacking> {
         match self {
             Self::Model(model) => Ok(&model.encoder),
@@ -145,7 +125,7 @@ impl Coder {
         }
     }
 
-    /// What makes codes of texts.
+    /// The encoder of texts.
     pub(crate) fn text(&self) -> Result<&TextEncoder, Lacking> {
         match self {
             Self::Model(model) => model.text.as_ref().ok_or(Lacking::Text),
@@ -153,7 +133,7 @@ impl Coder {
         }
     }
 
-    /// What makes codes of vectors.
+    /// The encoder of vectors.
     pub(crate) fn codec(&self) -> Result<&Codec, Lacking> {
         match self {
             Self::Codec(codec) => Ok(codec),
@@ -170,7 +150,7 @@ impl Coder {
             return Err(VectorFault::Unusable(reason));
         }
         codec.encode(vector).map_err(|error| match error {
-            // It counts from 0 the vectors that it is given at once.
+            // The codec numbers its vectors from 0; here there is only one.
             dhih_model::Error::Vectors { reason } => {
                 VectorFault::Unusable(reason.replacen("vector 0 ", "the vector ", 1))
             }
@@ -178,7 +158,7 @@ impl Coder {
         })
     }
 
-    /// What the codes that are searched must be of; `None` where any do.
+    /// The model or codec that the searched codes must be made by; `None` accepts any codes.
     pub(crate) fn maker(&self) -> Option<Maker<'_>> {
         match self {
             Self::Model(model) => Some(Maker::of(&model.encoder)),
@@ -189,7 +169,7 @@ impl Coder {
         }
     }
 
-    /// What a search may go by, as the API names it.
+    /// The kinds of queries that a search takes, by their names in the API.
     pub(crate) fn search_by(&self) -> &'static [&'static str] {
         match self {
             Self::Model(model) if model.text.is_some() => {
@@ -202,10 +182,10 @@ impl Coder {
     }
 }
 
-/// The name of a text tower's file, beside its model.
+/// The name of the file of a text tower, beside its model.
 pub(crate) const TEXT_FILE: &str = "text.safetensors";
 
-/// The model of a run directory.
+/// The path of the model in a run directory.
 pub(crate) fn model_file(run: &Path) -> PathBuf {
     run.join("model.safetensors")
 }

@@ -1,5 +1,5 @@
-//! What a run directory has beside its model: its own codes and queries, thumbnails, and what its records say of it. An index that is
-//! served without a run has none of this.
+//! The content of a run directory beside its model: its codes and queries, thumbnails, and records of its training. An index that is served
+//! without a run has none of this.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use crate::run::facts::Facts;
 use crate::run::gallery::{Gallery, Set};
 use crate::run::source::Rows;
 
-/// The files of a run beside its model.
+/// The content of a run directory beside its model.
 pub(crate) struct RunData {
-    /// The run's own codes, by whose rows the gallery goes.
+    /// The codes of the run. The rows of the gallery are in the same order.
     pub(super) database: CodeSet,
     pub(super) queries: CodeSet,
     pub(super) gallery: Option<Gallery>,
@@ -23,7 +23,7 @@ pub(crate) struct RunData {
 }
 
 impl RunData {
-    /// Reads and checks them.
+    /// Reads and checks the files.
     pub(super) fn open(dir: &Path, encoder: &Encoder) -> Result<Self> {
         let database = checks::code_set(&dir.join("codes.safetensors"), encoder)?;
         let queries = checks::code_set(&dir.join("queries.safetensors"), encoder)?;
@@ -32,12 +32,12 @@ impl RunData {
         Ok(Self { rows: Rows::of(database.ids.as_deref()), database, queries, gallery, facts })
     }
 
-    /// Row of an item of the run.
+    /// The row of an item of the run.
     pub(super) fn row(&self, id: u64) -> Option<usize> {
         self.rows.row(id)
     }
 
-    /// Row of an item of the run, where it has this code.
+    /// The row of an item of the run, if it has this code.
     pub(super) fn row_of(&self, id: u64, code: &[u8]) -> Option<usize> {
         let codes = &self.database.codes;
         self.row(id).filter(|&row| row < codes.len() && codes.get(row) == code)

@@ -1,4 +1,4 @@
-//! Items as a Parquet file has them: a set of codes with what is kept beside them.
+//! Items in the form of a Parquet file: a set of codes with the attributes of its items.
 
 use std::io;
 
@@ -6,20 +6,20 @@ use dhih_index::{CodeSet, Codes, Index};
 
 use crate::run::view::View;
 
-/// Some items.
+/// Items to export.
 #[derive(Debug)]
 pub(crate) struct Exported {
     /// Ids, codes and labels.
     pub(crate) set: CodeSet,
     pub(crate) external_ids: Vec<Option<String>>,
-    /// Where they came from.
+    /// The file names or paths of their pictures.
     pub(crate) sources: Vec<Option<String>>,
-    /// JSON objects; absent where nothing is kept.
+    /// JSON objects; `None` for an item without metadata.
     pub(crate) metadata: Vec<Option<String>>,
 }
 
 impl View<'_> {
-    /// Items of the index of this view, without those that are not in it.
+    /// The items with these ids in the index of this view. Ids without an item are left out.
     pub(crate) fn exported(&self, index: &Index, ids: &[u64]) -> io::Result<Exported> {
         let items = self.items(ids).map_err(io::Error::other)?;
         let ids: Vec<u64> = items.iter().map(|item| item.id).collect();

@@ -1,22 +1,21 @@
-//! What a run's own records say of it: data set and protocol from `config.toml`, mAP from `evaluation.json`. All optional:
-//! a run can be served without them.
+//! The records of a run about itself: dataset and protocol from `config.toml`, mAP from `evaluation.json`. All are optional.
 
 use std::path::Path;
 
 use crate::{Error, Result};
 
-/// The facts a page shows.
+/// The facts that the page shows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Facts {
     pub(crate) dataset: Option<String>,
     pub(crate) protocol: Option<String>,
     pub(crate) map: Option<f64>,
-    /// Whether the data is the published one; absent where nothing is published.
+    /// Whether the data has the published checksums; absent if none are published.
     pub(crate) verified: Option<bool>,
 }
 
 impl Facts {
-    /// Reads what is there. A file that is there but damaged is an error: the run is not what it seems.
+    /// Reads the files that exist. A damaged file is an error, because the run may then be damaged as well.
     pub(crate) fn read(run: &Path) -> Result<Self> {
         let config = read(&run.join("config.toml"), TRAIN, |text| {
             text.parse::<toml::Table>().map_err(|e| e.to_string())
@@ -49,7 +48,7 @@ fn read<T>(
     if path.symlink_metadata().is_err() {
         return Ok(None);
     }
-    // To open a pipe may wait for ever.
+    // Opening a pipe could block forever.
     if !path.is_file() {
         return Err(Error::unusable(path, "this is no file", make));
     }

@@ -1,11 +1,11 @@
-//! Which files were opened beside the codes that are searched, so that a reload of what has not changed costs next to nothing.
+//! The state of the files that a run was opened from, by which a reload recognises that nothing has changed and costs almost nothing.
 
 use std::path::{Path, PathBuf};
 
 use crate::file_identity::FileState;
 use crate::run::coder::{Origin, TEXT_FILE};
 
-/// The files of a run that are read when it is opened; some are optional.
+/// The files of a run directory that are read when it is opened; some are optional.
 const NAMES: [&str; 7] = [
     "model.safetensors",
     TEXT_FILE,
@@ -16,16 +16,16 @@ const NAMES: [&str; 7] = [
     "evaluation.json",
 ];
 
-/// The files of an origin as they were at one moment.
+/// The state of the files of an origin at one moment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct OriginFiles {
-    /// The run directory or codec, with all links resolved.
+    /// The canonical path of the run directory or codec.
     at: Option<PathBuf>,
     files: Vec<Option<FileState>>,
 }
 
 impl OriginFiles {
-    /// The files as they are now. Taken before they are read, so that a change in between is noticed by the next reload.
+    /// The current state of the files. It is taken before they are read, so that the next reload notices a change in between.
     pub(super) fn of(origin: &Origin) -> Self {
         let resolved = |path: &Path| path.canonicalize().ok();
         match origin {

@@ -1,6 +1,5 @@
-//! Thumbnails of a run: `gallery.safetensors`, memory-mapped, one row an image. Which row belongs to which id is known
-//! to `run`, not here.
-#![allow(unsafe_code)] // For the memory map, the only unsafe code of this crate.
+//! The thumbnails of a run: `gallery.safetensors`, memory-mapped, one row for each image. `run` knows which row belongs to which id.
+#![allow(unsafe_code)] // For the memory map.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -19,10 +18,10 @@ use crate::{Error, Result};
 /// The command that writes a gallery.
 const MAKE: &str = "cargo run --release -p dhih-train";
 
-/// A safetensors file begins with the length of its header, a u64.
+/// A safetensors file begins with the length of its header, a `u64`.
 const LENGTH_BYTES: usize = 8;
 
-/// Which of a gallery's two tensors.
+/// One of the two tensors of a gallery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Set {
     /// `database`, in the order of `codes.safetensors`.
@@ -43,11 +42,11 @@ pub struct Gallery {
 /// One thumbnail, borrowed from the file.
 #[derive(Debug, Clone, Copy)]
 pub struct Thumbnail<'a> {
-    /// Pixels a row.
+    /// Width in pixels.
     pub width: usize,
-    /// Rows.
+    /// Height in pixels.
     pub height: usize,
-    /// `[height, width, channels]`, row-major; one channel (grey) or three (RGB).
+    /// `[height, width, channels]`, row-major, with one channel (grey) or three (RGB).
     pub pixels: &'a [u8],
 }
 
@@ -58,13 +57,13 @@ struct Rows {
 }
 
 impl Gallery {
-    /// Opens the file and checks both tensors' headers; the pixels are read when asked for.
+    /// Opens the file and checks the headers of both tensors. Pixels are read when needed.
     pub fn open(path: &Path) -> Result<Self> {
         let broken = |reason: String| Error::unusable(path, reason, MAKE);
         let file = File::open(path).map_err(|e| broken(e.to_string()))?;
         let meta = file.metadata().map_err(|e| broken(e.to_string()))?;
-        // SAFETY: run files are only ever replaced by a rename, never written in place, so the mapped bytes do not
-        // change while the map lives.
+        // SAFETY: files of a run are only replaced by a rename and never written in place, so the mapped bytes do not change while the map
+        // exists.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| broken(e.to_string()))?;
         let (length, metadata) =
             SafeTensors::read_metadata(&map).map_err(|e| broken(e.to_string()))?;
@@ -75,7 +74,7 @@ impl Gallery {
         Ok(Self { database, queries, fingerprint: hasher.finish(), map })
     }
 
-    /// How many thumbnails a set has.
+    /// The number of thumbnails of a set.
     pub fn len(&self, set: Set) -> usize {
         self.rows(set).shape[0]
     }
@@ -85,12 +84,12 @@ impl Gallery {
         self.len(Set::Database) + self.len(Set::Queries) == 0
     }
 
-    /// Tells this file from another, so that a browser never shows one run's thumbnails for another's.
+    /// Distinguishes this file from others, so that a browser never shows cached thumbnails of another run.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
-    /// The thumbnail in a row, or `None` past the end.
+    /// The thumbnail in a row; `None` past the end.
     pub fn get(&self, set: Set, row: usize) -> Option<Thumbnail<'_>> {
         let rows = self.rows(set);
         let [count, height, width, channels] = rows.shape;

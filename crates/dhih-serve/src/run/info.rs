@@ -1,4 +1,4 @@
-//! What `/v1/info` tells of what is served.
+//! The content of `/v1/info`.
 
 use crate::api;
 use crate::operation::keys::Keys;
@@ -6,7 +6,7 @@ use crate::run::Run;
 use crate::run::source::Codes;
 
 impl Run {
-    /// What is served.
+    /// Describes what is served.
     pub(crate) fn info(&self, service: Service<'_>) -> api::Info {
         let Service { limits, keys, is_reloading, last_reload, replication } = service;
         let facts = self.data.as_ref().map(|data| data.facts.clone()).unwrap_or_default();
@@ -66,7 +66,7 @@ impl Run {
     }
 }
 
-/// What the service tells of itself beside the run.
+/// Facts about the service for `/v1/info`, beside those of the run.
 pub(crate) struct Service<'a> {
     pub(crate) limits: api::RequestLimits,
     pub(crate) keys: &'a Keys,

@@ -1,4 +1,4 @@
-//! Labels by name: from what `dhih-index` stores to what the wire shows.
+//! Converts the class numbers that `dhih-index` stores to the labels of the API, and class names to numbers.
 
 use std::collections::HashMap;
 
@@ -6,12 +6,14 @@ use dhih_index::{Label as Stored, Labels};
 use dhih_model::walk::nfc;
 
 use crate::api::{Class, Label};
+#[cfg(feature = "postgres")]
+use crate::items::LabelShape;
 
-/// The class names of a run; may be empty.
+/// The class names of a run, which may be empty.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     names: Vec<String>,
-    /// The first class of each name, and of each name in normal form C where that is no other class's name.
+    /// The first class of each name, and of each name in Unicode normal form C unless another class has that as its name.
     numbers: HashMap<String, i64>,
 }
 
@@ -27,20 +29,20 @@ impl Names {
         Self { names: classes.to_vec(), numbers }
     }
 
-    /// The names, by number.
+    /// The names in the order of the class numbers.
     pub(crate) fn all(&self) -> &[String] {
         &self.names
     }
 
-    /// Number of classes that have names.
+    /// The number of classes with names.
     pub(crate) fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// The number of a class by its name, or by its number.
+    /// The number of a class, given by its name or number.
     ///
     /// # Errors
-    /// Says which there are.
+    /// When there is no such class. The message lists those that exist.
     pub(crate) fn number(&self, label: &str) -> Result<i64, String> {
         if let Some(class) = self.named(label) {
             return Ok(class);
@@ -61,7 +63,7 @@ impl Names {
         })
     }
 
-    /// The number of the class of that name, however its accents are written.
+    /// The number of the class with this name, in any Unicode normal form.
     pub(crate) fn named(&self, label: &str) -> Option<i64> {
         let number = self.numbers.get(label).or_else(|| self.numbers.get(&*nfc(label)));
         number.copied()
@@ -72,7 +74,7 @@ impl Names {
         match label {
             Stored::Single(class) => self.one(class),
             Stored::MultiHot(hot) => self.many(hot),
-            // No other kind of label is known here.
+            // `dhih-index` may add further kinds of labels.
             _ => Label::Many(Vec::new()),
         }
     }
@@ -88,12 +90,24 @@ impl Names {
         }
     }
 
-    /// A single label.
+    /// The label of an item in a store, from the numbers of its classes.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of_classes(&self, shape: LabelShape, classes: &[i64]) -> Option<Label> {
+        match shape {
+            LabelShape::None => None,
+            LabelShape::Single => classes.first().map(|&class| self.one(class)),
+            LabelShape::MultiHot(_) => {
+                Some(Label::Many(classes.iter().map(|&class| self.class(class)).collect()))
+            }
+        }
+    }
+
+    /// The label of a single class.
     fn one(&self, class: i64) -> Label {
         Label::One(self.class(class))
     }
 
-    /// A multi-hot label: the classes whose byte is not zero.
+    /// The label of a multi-hot vector: the classes whose byte is not zero.
     fn many(&self, hot: &[u8]) -> Label {
         let classes = (0..).zip(hot).filter(|&(_, &hot)| hot != 0);
         Label::Many(classes.map(|(class, _)| self.class(class)).collect())
@@ -124,7 +138,7 @@ mod tests {
         assert_eq!(json(Some(&multi), 2), "null");
         assert_eq!(json(None, 0), "null");
         assert_eq!((names.number("star"), names.number("0")), (Ok(1), Ok(0)));
-        // macOS writes an accent behind its letter.
+        // macOS writes an accent as a separate character after the letter (normal form D).
         let accents = Names::new(&["star".into(), "Cafe\u{301}".into()]);
         assert_eq!((accents.named("Café"), accents.named("Cafe\u{301}")), (Some(1), Some(1)));
         for unknown in ["2", "-1", "moon"] {

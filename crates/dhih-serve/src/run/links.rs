@@ -1,4 +1,4 @@
-//! Links to the originals of items, which are elsewhere: a template that ids, names and files are put into.
+//! Links to the originals of items on other servers, by a URL template with placeholders for id, external id and source.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What a name may have in a URL as it is: all else is written as `%` and two digits.
+/// The characters of a name that need no percent-encoding in a URL.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// Of a path, also what is between its names.
+/// In a path, the slashes between names are kept as well.
 const PATH: &AsciiSet = &NAME.remove(b'/');
 
-/// A URL with places for what is known of an item, such as `https://photos.example/{source}`.
+/// A URL template with placeholders for an item, such as `https://photos.example/{source}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkTemplate(Arc<[Part]>);
 
@@ -23,7 +23,7 @@ enum Part {
     Source,
 }
 
-/// What is known of an item that a link may name.
+/// The values of an item for the placeholders.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Linked<'a> {
     pub(crate) id: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Linked<'a> {
 }
 
 impl LinkTemplate {
-    /// The link to an item; `None` where the item lacks what the template names.
+    /// The link to an item; `None` if the item lacks a value that the template needs.
     pub(crate) fn link(&self, item: Linked<'_>) -> Option<String> {
         let mut link = String::new();
         for part in self.0.iter() {
@@ -61,7 +61,7 @@ impl FromStr for LinkTemplate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // A link that a page shows must lead to a page, and run no script.
+        // The page shows these links, so they must lead to a page and must not run scripts (`javascript:`).
         let leads = ["https://", "http://", "/"].iter().any(|start| text.starts_with(start));
         let is_plain =
             text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`|".contains(&byte));
@@ -84,7 +84,7 @@ impl FromStr for LinkTemplate {
             });
             rest = behind;
         }
-        // One link for all items leads to none of them.
+        // A template without placeholders would link all items to the same page.
         if parts.is_empty() || rest.contains('}') {
             return wrong();
         }

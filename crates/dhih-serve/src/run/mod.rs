@@ -1,4 +1,5 @@
-//! What is served, opened: what makes codes of queries, the codes that are searched, labels and thumbnails, checked to belong together.
+//! A run: what is served, opened and checked to belong together. It consists of what encodes queries, the codes to search, labels and
+//! thumbnails.
 //!
 //! ```text
 //! files.rs, checks.rs -> Run: coder.rs (a model, a codec or nothing), data.rs (what a run directory has beside its model),
@@ -6,11 +7,13 @@
 //!                         |-> view.rs: answers of one state      |-> info.rs: what is served
 //! ```
 //!
-//! What changes its items lives in `items/`.
+//! `items/` changes the items of a run.
 
 mod checks;
 pub(crate) mod coder;
 mod data;
+mod described;
+#[cfg(feature = "parquet")]
 pub(crate) mod exporting;
 pub(crate) mod facts;
 mod files;
@@ -45,7 +48,7 @@ use crate::items::metadata::MetadataFilter;
 use crate::items::{Access, ChangeError, LabelShape, LocalItems};
 use crate::{Error, Result};
 
-/// What is served: a trained run and its index, or an index with a codec or alone.
+/// What is served: a trained run and its index, or an index with a codec, or an index alone.
 pub struct Run {
     origin: Origin,
     source: Source,
@@ -53,7 +56,7 @@ pub struct Run {
     coder: Coder,
     codes: Codes,
     names: Names,
-    /// What a run directory has beside its model; absent where there is none.
+    /// The content of a run directory beside its model; absent if there is no run directory.
     data: Option<RunData>,
     version: String,
     addresses: Addresses,
@@ -63,29 +66,29 @@ impl Run {
     /// Opens a run directory and its index, and checks that they belong together and work.
     ///
     /// # Errors
-    /// Names the file that is missing, damaged, of another model or in use by another process, and what to do.
+    /// When a file is missing, damaged, made by another model, or in use by another process. The message names the file and what to do.
     pub fn load(dir: &Path, index_dir: &Path, access: Access) -> Result<Self> {
         Self::load_from(dir, &Source::Index { dir: index_dir.to_owned(), access })
     }
 
-    /// Opens a run directory, and its codes wherever they are.
+    /// Opens a run directory, with its codes in an index or a store.
     ///
     /// # Errors
-    /// As for [`load`](Self::load); a store that cannot be reached or holds codes of another model.
+    /// As for [`load`](Self::load); when a store cannot be reached or holds codes of another model.
     pub fn load_from(dir: &Path, source: &Source) -> Result<Self> {
         Self::open(&Origin::Run(dir.to_owned()), source)
     }
 
-    /// Opens codes, and what makes codes of queries, if anything does.
+    /// Opens codes, and what encodes queries, if anything.
     ///
     /// # Errors
-    /// As for [`load_from`](Self::load_from); a codec that is damaged, or not the one that the codes are of.
+    /// As for [`load_from`](Self::load_from); when a codec is damaged, or did not make the codes.
     pub fn open(origin: &Origin, source: &Source) -> Result<Self> {
         Self::open_after(origin, source, None)
     }
 
-    /// The same files, opened anew: what there is now; `None` where nothing on disk has changed. This run is served and changed
-    /// meanwhile; on failure it goes on. Once another one is served, [`retire`](Self::retire) it.
+    /// Opens the same files again; `None` if nothing on disk has changed. This run is served and changed meanwhile, and continues if this
+    /// fails. Call [`retire`](Self::retire) once the new run is served.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -100,14 +103,14 @@ impl Run {
         Ok(Some(opened.with_addresses(self.addresses.clone())))
     }
 
-    /// Served at these addresses.
+    /// Sets the addresses at which it is served.
     #[must_use]
     pub(crate) fn with_addresses(mut self, addresses: Addresses) -> Self {
         self.addresses = addresses;
         self
     }
 
-    /// Makes no more changes, unless `successor` has the same files: then it makes them.
+    /// Refuses all further changes, unless `successor` has the same open items, which it then changes.
     pub(crate) fn retire(&self, successor: &Self) {
         if let (Some(items), next) = (self.local(), successor.local())
             && next.is_none_or(|next| !Arc::ptr_eq(items, next))
@@ -123,12 +126,12 @@ impl Run {
     ) -> Result<Self> {
         let started = Instant::now();
         let files = OriginFiles::of(origin);
-        let coder = Coder::open(origin)?;
+        let coder = checks::coder(origin)?;
         let data = match (origin, &coder) {
             (Origin::Run(dir), Coder::Model(model)) => Some(RunData::open(dir, &model.encoder)?),
             _ => None,
         };
-        // Last, because this may change the index: nothing that could fail comes after it.
+        // This step comes last because it may change the index; nothing that could fail may follow it.
         let owner = Owner {
             origin,
             coder: &coder,
@@ -160,19 +163,19 @@ impl Run {
         Ok(run)
     }
 
-    /// What was opened beside the codes.
+    /// What the run was opened from, beside the codes.
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Makes no more changes.
+    /// Refuses all further changes.
     pub(crate) fn close(&self) {
         if let Some(items) = self.local() {
             items.close();
         }
     }
 
-    /// What an index of such items holds before the first of them: bits, classes, maker, and the forms of labels and vectors.
+    /// An empty set of codes in the form of this run's items: number of bits, classes, model, and form of labels and vectors.
     pub(crate) fn without_items(&self) -> Result<PackedCodeSet> {
         let empty = match self.local() {
             Some(items) => items.shape().set_of(std::iter::empty())?,
@@ -187,28 +190,28 @@ impl Run {
         Ok(PackedCodeSet { model_sha256, classes: self.names.all().to_vec(), ..empty })
     }
 
-    /// Whether links of hits are read from the catalogue, which may wait for the disk.
+    /// Whether the links of hits need the catalogue, which may wait for the disk.
     pub(crate) fn links_need_catalogue(&self) -> bool {
         let links = self.addresses.links.as_ref();
         links.is_some_and(|links| links.needs_source() || links.needs_external_id())
     }
 
-    /// What the paths of its pictures begin with.
+    /// The prefix of the paths of its pictures.
     pub(crate) fn api_path(&self) -> &str {
         &self.addresses.api
     }
 
-    /// What makes codes of queries.
+    /// What encodes queries.
     pub(crate) fn coder(&self) -> &Coder {
         &self.coder
     }
 
-    /// What makes codes of pictures.
+    /// The encoder of pictures.
     pub(crate) fn encoder(&self) -> Result<&Encoder, Lacking> {
         self.coder.model()
     }
 
-    /// Whether codes made for `other` are codes of this one.
+    /// Whether codes made for `other` are valid for this run.
     pub(crate) fn is_coded_as(&self, other: &Self) -> bool {
         let made_by = |run: &Self| run.coder.maker().map(|maker| maker.sha256.to_owned());
         self.bits() == other.bits() && made_by(self) == made_by(other)
@@ -222,10 +225,10 @@ impl Run {
         }
     }
 
-    /// Index and catalogue.
+    /// The index and the catalogue.
     ///
     /// # Errors
-    /// Where the codes are elsewhere, and not changed by this service.
+    /// When the codes are in a store, which this service does not change.
     pub(crate) fn items(&self) -> Result<&Arc<LocalItems>, ChangeError> {
         self.local().ok_or(ChangeError::Elsewhere)
     }
@@ -239,7 +242,7 @@ impl Run {
         self.local().is_some_and(|items| items.is_writable())
     }
 
-    /// Indexed items.
+    /// The number of indexed items.
     pub fn len(&self) -> usize {
         match &self.codes {
             Codes::Local { items, .. } => items.index().len(),
@@ -248,7 +251,7 @@ impl Run {
         }
     }
 
-    /// Whether nothing is indexed.
+    /// Whether the index is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -262,22 +265,22 @@ impl Run {
         }
     }
 
-    /// The code of real values.
+    /// Packs real values into a code.
     pub(crate) fn pack(&self, values: &[f32]) -> Result<Vec<u8>, BoxError> {
         Ok(PackedCodes::from_real(self.bits(), values)?.get(0).to_vec())
     }
 
-    /// The most labels that a request may name: as many as there are classes, and some where these are few.
+    /// The most labels that a request may name: the number of classes, but at least 64.
     pub(crate) fn most_labels(&self) -> usize {
         self.names.len().max(64)
     }
 
-    /// Whether searches go to hosts elsewhere, and take no core here.
+    /// Whether searches go to remote hosts and take no CPU here.
     pub(crate) fn is_remote(&self) -> bool {
         self.local().is_none()
     }
 
-    /// The store that is searched, where codes are in one.
+    /// The store, if the codes are in one.
     #[cfg(feature = "postgres")]
     pub(crate) fn cluster(&self) -> Option<&crate::postgres::Cluster> {
         match &self.codes {
@@ -286,41 +289,37 @@ impl Run {
         }
     }
 
-    /// Whether a search takes so little, in the worst case a scan of all codes, that handing it to another thread would take longer
-    /// than what others wait for it.
+    /// Whether even the slowest search, a scan of all codes, takes so little time that moving it to another thread would cost more than it
+    /// blocks other requests.
     pub(crate) fn is_scanned_soon(&self) -> bool {
         const BYTES: usize = 32 << 20;
         self.local().is_some() && self.len() * self.bits().div_ceil(8) as usize <= BYTES
     }
 
-    /// The code a hexadecimal text stands for, or what is wrong with it.
+    /// Parses a code in hexadecimal. The error says what is wrong with it.
     pub(crate) fn parse_code(&self, hex: &str) -> Result<Vec<u8>, String> {
         let code = PackedCodes::from_hex(self.bits(), hex).map_err(|e| e.to_string())?;
         Ok(code.get(0).to_vec())
     }
 
-    /// The numbers of classes by name or number.
+    /// The numbers of classes that are given by names or numbers.
     ///
     /// # Errors
-    /// Says which there are.
+    /// When there is no such class. The message lists those that exist.
     pub(crate) fn classes(&self, labels: &[String]) -> Result<Vec<i64>, String> {
         labels.iter().map(|label| self.names.number(label)).collect()
     }
 
-    /// A filter of the metadata, read and checked.
+    /// Parses and checks a filter of the metadata.
     ///
     /// # Errors
-    /// Says what is wrong with it, or that there is no metadata to go by.
+    /// When the filter is invalid, or the service has no metadata.
     pub(crate) fn metadata_filter(&self, text: &str) -> Result<MetadataFilter, String> {
-        let items = self.local().filter(|items| items.is_changeable());
-        let items = items.ok_or(
-            "`filter` goes by metadata, which this service does not keep: it searches a store, or was started with --read-only",
-        )?;
-        let fields = items.catalogue().map(|catalogue| catalogue.fields()).unwrap_or_default();
+        let fields = self.filter_fields()?;
         MetadataFilter::parse(text, &fields).map_err(|fault| fault.to_string())
     }
 
-    /// The classes of a picture of a folder: those whose names are folders of its path, as far as items have labels.
+    /// The classes of an imported picture: those whose names are folders in its path. For single labels, the innermost one.
     pub(crate) fn labels_of(&self, source: &str) -> Vec<i64> {
         let (folders, _) = source.rsplit_once('/').unwrap_or_default();
         let named = |folder: &str| self.names.named(folder);
@@ -332,23 +331,18 @@ impl Run {
         }
     }
 
-    /// What labels its items have, as far as they can be searched by.
-    pub(crate) fn shape(&self) -> LabelShape {
-        self.local().map_or(LabelShape::None, |items| items.shape().labels)
-    }
-
-    /// Tells this run's gallery from another's.
+    /// Distinguishes the gallery of this run from those of others.
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
 }
 
-/// Where what is told of items is.
+/// The addresses in descriptions of items.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Addresses {
-    /// What the paths of pictures begin with, such as `/v1`.
+    /// The prefix of the paths of pictures, such as `/v1`.
     pub(crate) api: String,
-    /// Where originals are.
+    /// The template of the links to originals.
     pub(crate) links: Option<LinkTemplate>,
 }
 
@@ -358,12 +352,12 @@ impl fmt::Debug for Run {
     }
 }
 
-/// Tells one code or file from another.
+/// A hash that distinguishes codes or files.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
 }
 
-/// A fault that only the log is told of.
+/// An error whose details appear in the log only.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,4 +1,4 @@
-//! What a run has beside its model and the codes that are searched: held-out queries, thumbnails and labels of its own items.
+//! The data of a run about its own items: held-out queries, thumbnails and labels.
 
 use super::source::Codes;
 use super::{BoxError, Run};
@@ -6,7 +6,7 @@ use crate::run::gallery::Set;
 use crate::{Result, api};
 
 impl Run {
-    /// Held-out queries.
+    /// The number of held-out queries.
     pub fn samples(&self) -> usize {
         self.data.as_ref().map_or(0, |data| data.queries.codes.len())
     }
@@ -17,7 +17,7 @@ impl Run {
         (index < codes.len()).then(|| codes.get(index))
     }
 
-    /// A held-out query as the wire has it.
+    /// A held-out query in the form of the API.
     pub(crate) fn sample(&self, index: usize) -> Option<api::Sample> {
         let queries = &self.data.as_ref()?.queries;
         (index < queries.codes.len()).then(|| api::Sample {
@@ -27,12 +27,12 @@ impl Run {
         })
     }
 
-    /// Row of an item in the gallery, where it is the run's own: of an index of other codes, the same numbers are other pictures.
+    /// The row of an item in the gallery, if the item is the run's own. In an index of other codes, the same id means another picture.
     pub(super) fn row(&self, id: u64, code: &[u8]) -> Option<usize> {
         self.data.as_ref()?.row_of(id, code).filter(|_| self.rows_are_known())
     }
 
-    /// Whether items of the run are searched at all.
+    /// Whether the searched codes contain the items of the run.
     pub(super) fn rows_are_known(&self) -> bool {
         match &self.codes {
             Codes::Local { holds_run, .. } => *holds_run,
@@ -41,7 +41,7 @@ impl Run {
         }
     }
 
-    /// The label of an item of the run, where no index has labels.
+    /// The label of an item of the run, for stores, which have no labels.
     pub(super) fn label_of_row(&self, id: u64) -> Option<api::Label> {
         let data = self.data.as_ref()?;
         let row = data.row(id).filter(|_| self.rows_are_known())?;
@@ -53,7 +53,7 @@ impl Run {
         self.data.as_ref().is_some_and(|data| data.has_thumbnail(set, row))
     }
 
-    /// The thumbnail in this row, as PNG.
+    /// The thumbnail in this row as a PNG file.
     pub(crate) fn png(&self, set: Set, row: usize) -> Result<Vec<u8>, BoxError> {
         let gallery = self.data.as_ref().and_then(|data| data.gallery.as_ref());
         let thumbnail = gallery.and_then(|gallery| gallery.get(set, row));

@@ -1,4 +1,4 @@
-//! Where the codes are that are searched, and what they are opened to: an index on this machine's disk, or a store.
+//! The source of the codes to search: an index on the local disk or a store, and its opened form.
 
 use std::{
     collections::HashMap,
@@ -14,77 +14,80 @@ use crate::run::checks::IndexCheck;
 use crate::run::coder::{Coder, Origin};
 use crate::{Error, Result};
 
-/// What is served.
+/// What is served as a collection.
 #[derive(Debug, Clone)]
 pub struct Served {
-    /// What makes codes of queries.
+    /// What encodes queries.
     pub origin: Origin,
-    /// Where the codes are that are searched.
+    /// The place of the codes to search.
     pub source: Source,
 }
 
-/// Where the codes are that are searched.
+/// The place of the codes to search.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// An index directory.
     Index {
         /// The directory.
         dir: PathBuf,
-        /// What it is opened for.
+        /// Whether it is opened for reading or writing.
         access: Access,
     },
-    /// Codes in PostgreSQL, which are searched alone.
+    /// Codes in PostgreSQL, which are only searched and not changed.
     #[cfg(feature = "postgres")]
     Postgres(crate::postgres::StoreConfig),
 }
 
-/// What a source was opened to.
+/// An open source.
 pub(super) enum Codes {
-    /// The index on this machine's disk.
+    /// The index on the local disk.
     Local {
         items: Arc<LocalItems>,
-        /// Whether it holds the items of the run, as [`holds_run`] finds; not where there is no run.
+        /// Whether it holds the items of the run, as determined by [`holds_run`]; false if there is no run.
         holds_run: bool,
     },
-    /// A store elsewhere.
+    /// A remote store.
     #[cfg(feature = "postgres")]
     Remote(Box<RemoteCodes>),
 }
 
-/// Codes in a store.
+/// The codes in a store.
 #[cfg(feature = "postgres")]
 pub(super) struct RemoteCodes {
     pub(super) cluster: crate::postgres::Cluster,
-    /// What `/v1/info` tells of it.
+    /// The description of the store in `/v1/info`.
     pub(super) store: crate::api::Store,
-    /// Whether it holds the items of the run, so that these have the run's labels and thumbnails.
+    /// Whether it holds the items of the run. If so, these have the labels and thumbnails of the run.
     pub(super) holds_run: bool,
 }
 
 impl Codes {
-    /// The names of the classes, as far as the codes bring them.
+    /// The names of the classes that are stored with the codes.
     pub(super) fn classes(&self) -> Vec<String> {
         match self {
             Self::Local { items, .. } => items.index().classes().to_vec(),
             #[cfg(feature = "postgres")]
-            Self::Remote(_) => Vec::new(),
+            Self::Remote(remote) => {
+                let facets = remote.cluster.facets();
+                facets.map(|facets| facets.classes.clone()).unwrap_or_default()
+            }
         }
     }
 }
 
-/// What codes are opened for.
+/// The context in which codes are opened.
 #[derive(Clone, Copy)]
 pub(super) struct Owner<'a> {
     pub(super) origin: &'a Origin,
     pub(super) coder: &'a Coder,
-    /// The run's own codes.
+    /// The codes of the run itself.
     pub(super) database: Option<&'a CodeSet>,
-    /// What is served until now.
+    /// The items that are served at present.
     pub(super) current: Option<&'a Arc<LocalItems>>,
 }
 
 impl Source {
-    /// Opens it.
+    /// Opens the source.
     pub(super) fn open(&self, owner: Owner<'_>) -> Result<Codes> {
         match self {
             Self::Index { dir, access } => {
@@ -103,7 +106,7 @@ impl Source {
                 let holds_run = owner.database.is_some_and(|own| cluster.holds(own));
                 if !holds_run && owner.database.is_some() {
                     tracing::warn!(
-                        "the store holds other items than the run: they have no labels and no thumbnails"
+                        "the store holds other items than the run: they have no thumbnails, and only labels that were loaded with them"
                     );
                 }
                 let store = crate::api::Store {
@@ -118,12 +121,12 @@ impl Source {
     }
 }
 
-/// Opens an index. The files that are open already stay open, and are changed meanwhile, unless another index has taken their place.
+/// Opens an index. Files that are already open stay open and may be changed meanwhile, unless another index has replaced them.
 fn open_index(dir: &Path, access: Access, owner: Owner<'_>) -> Result<Arc<LocalItems>> {
     let check = IndexCheck { path: dir, origin: owner.origin, coder: owner.coder };
     check.present()?;
     opened_index(access, owner, check).map_err(|error| match error {
-        // The command that builds an index helps against damage, not against a disk that fails.
+        // Rebuilding the index helps against damage, but not against a failing disk.
         Error::Index { source, .. }
             if !matches!(
                 source,
@@ -144,7 +147,7 @@ fn opened_index(
     let dir = check.path;
     let current = owner.current;
     if let Some(items) = current.filter(|items| items.is_current_at(dir)) {
-        // It was verified when it was opened.
+        // It was verified when it was first opened.
         check.same_maker(&items.index())?;
         return Ok(items.clone());
     }
@@ -154,14 +157,14 @@ fn opened_index(
         model_sha256: maker.map(|maker| maker.sha256),
         access,
         catalogue,
-        // Pictures need a place for their thumbnails; all else is in the index.
+        // Pictures need a catalogue for their thumbnails. Codes and vectors are stored in the index itself.
         makes_catalogue: owner.coder.model().is_ok(),
     };
     match current.filter(|items| items.is_changeable() && items.is_at(dir)) {
         None => LocalItems::open(of(None), |index| check.whole(index)).map(Arc::new),
         Some(items) => {
-            // Another index was built in the place of the one that is open: the lock is needed, and everything that can be checked
-            // without it is, before changes are refused.
+            // Another index has replaced the one that is open. Opening it needs the lock, for which changes must be refused. Everything
+            // that can be checked without the lock is checked before.
             check.whole(&Index::open(dir).map_err(|e| check.unusable(e))?)?;
             let catalogue = items.catalogue().filter(|catalogue| catalogue.is_current()).cloned();
             items.close();
@@ -171,11 +174,11 @@ fn opened_index(
     }
 }
 
-/// One of so many items may have another code than in the run, where no catalogue tells which ids were used again.
+/// Without a catalogue, it is unknown which ids were reused. Up to one item in this many may then have another code than in the run.
 const USED_AGAIN: usize = 16;
 
-/// Whether an index holds the items of the run. Codes of few bits are often equal by chance, so that all ids that both have are compared:
-/// in an index of the run they have the same codes, but for those that were deleted and used again.
+/// Whether an index holds the items of the run. Short codes often coincide by chance, so all common ids are compared. In an index of the
+/// run they have the same codes, except for ids that were deleted and reused.
 fn holds_run(items: &LocalItems, database: &CodeSet) -> bool {
     let index = items.index();
     let id = |row: usize| database.ids.as_ref().map_or(row as u64, |ids| ids[row]);
@@ -193,9 +196,9 @@ fn holds_run(items: &LocalItems, database: &CodeSet) -> bool {
     }
 }
 
-/// Rows of ids in `codes.safetensors`.
+/// The rows of items in `codes.safetensors`, by id.
 pub(super) enum Rows {
-    /// The ids are the rows.
+    /// Ids and rows are the same.
     Same,
     Of(HashMap<u64, usize>),
 }

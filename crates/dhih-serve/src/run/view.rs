@@ -1,5 +1,5 @@
-//! `View`: what is served and one snapshot of its codes, so that all parts of an answer (hits, labels, codes, thumbnails) are of one state, whatever
-//! is added, deleted or merged meanwhile.
+//! `View`: a run with one snapshot of its codes. All parts of an answer (hits, labels, codes, thumbnails) are consistent, whatever is
+//! added, deleted or merged meanwhile.
 
 use std::sync::Arc;
 
@@ -7,9 +7,12 @@ use dhih_index::{Index, Rescore, to_hex};
 
 use crate::Error;
 use crate::api;
+#[cfg(feature = "parquet")]
+use crate::items::LabelShape;
+use crate::items::NewItem;
 use crate::items::catalogue::Record;
 use crate::items::metadata::Attributes;
-use crate::items::{LabelShape, NewItem};
+use crate::run::described::{Described, Part};
 use crate::run::links::{LinkTemplate, Linked};
 use crate::run::source::Codes;
 use crate::run::{Run, digest};
@@ -18,7 +21,7 @@ use crate::search::{
     search_and_rescore, search_within_budget,
 };
 
-/// A run, and its codes as they were at one moment.
+/// A run with a snapshot of its codes.
 pub(crate) struct View<'r> {
     run: &'r Run,
     snapshot: Snapshot<'r>,
@@ -26,7 +29,7 @@ pub(crate) struct View<'r> {
 
 enum Snapshot<'r> {
     Local(Arc<Index>),
-    /// A generation of a store does not change.
+    /// A generation of a store never changes, so it is its own snapshot.
     #[cfg(feature = "postgres")]
     Remote(&'r dyn Searcher),
     #[cfg(not(feature = "postgres"))]
@@ -35,7 +38,7 @@ enum Snapshot<'r> {
 }
 
 impl Run {
-    /// The run and its codes as they are now.
+    /// A view of the current state.
     pub(crate) fn view(&self) -> View<'_> {
         let snapshot = match &self.codes {
             Codes::Local { items, .. } => Snapshot::Local(items.index()),
@@ -45,7 +48,7 @@ impl Run {
         View { run: self, snapshot }
     }
 
-    /// The run and the index that a change has made.
+    /// A view of the index after a change.
     pub(crate) fn view_of(&self, index: Arc<Index>) -> View<'_> {
         View { run: self, snapshot: Snapshot::Local(index) }
     }
@@ -59,12 +62,13 @@ impl View<'_> {
         }
     }
 
-    /// What labels its items have.
+    /// The form of the labels of its items.
+    #[cfg(feature = "parquet")]
     pub(crate) fn shape(&self) -> LabelShape {
         self.run.shape()
     }
 
-    /// The index that is searched, where it is on this machine.
+    /// The index of the view, if it is local.
     pub(crate) fn index(&self) -> Option<&Index> {
         match &self.snapshot {
             Snapshot::Local(index) => Some(index),
@@ -77,7 +81,7 @@ impl View<'_> {
         self.searcher().code(id)
     }
 
-    /// The vector of an indexed item, as far as it is kept.
+    /// The vector of an indexed item, if the index stores vectors.
     pub(crate) fn vector(&self, id: u64) -> Option<Vec<f32>> {
         match &self.snapshot {
             Snapshot::Local(index) => index.vector(id),
@@ -85,7 +89,7 @@ impl View<'_> {
         }
     }
 
-    /// What a query finds, in the order that is wanted.
+    /// Searches for a query, with the hits in the given order.
     pub(crate) fn nearest(&self, query: Query<'_>, order: Order<'_>) -> Result<Found, SearchError> {
         match (order, &self.snapshot) {
             (Order::Distance, _) => self.searcher().search(&query),
@@ -97,7 +101,7 @@ impl View<'_> {
             }
             (Order::DistanceWithin(_), Snapshot::Remote(_)) => Err(SearchError::NoBudget),
             (Order::Vectors { vector, candidates, budget }, Snapshot::Local(index)) => {
-                // All candidates come back, because some may be beyond the radius.
+                // All candidates are requested, because some may be beyond the radius.
                 let rescore = Rescore::new(candidates, candidates).with_budget(budget);
                 search_and_rescore(index, &query, vector, &rescore)
             }
@@ -105,15 +109,21 @@ impl View<'_> {
         }
     }
 
-    /// Hits as the wire has them.
+    /// Hits in the form of the API.
     ///
     /// # Errors
-    /// A catalogue that cannot be read.
+    /// When the catalogue cannot be read.
     pub(crate) fn hits(&self, found: &Found, shown: Shown) -> Result<Vec<api::Hit>, SearchError> {
         let links = self.run.addresses.links.as_ref();
         let ids = || found.neighbours.iter().map(|hit| hit.id);
         let needs_external_id = links.is_some_and(LinkTemplate::needs_external_id);
-        let attributes = match shown.metadata || needs_external_id {
+        let needs_attributes = shown.metadata || needs_external_id;
+        let part = if needs_attributes { Part::All } else { Part::Labels };
+        let described = match &self.snapshot {
+            Snapshot::Local(_) => None,
+            Snapshot::Remote(_) => self.run.described(&ids().collect::<Vec<u64>>(), part)?,
+        };
+        let attributes = match needs_attributes && described.is_none() {
             true => self.attributes(ids())?,
             false => Vec::new(),
         };
@@ -122,8 +132,12 @@ impl View<'_> {
             _ => Vec::new(),
         };
         let (mut attributes, mut records) = (attributes.into_iter(), records.into_iter());
+        let mut described = described.map(Vec::into_iter);
         let hit = |(at, hit): (usize, &Neighbour)| {
-            let kept = attributes.next().unwrap_or_default();
+            let (label, kept) = match described.as_mut().and_then(Iterator::next) {
+                Some(Described { label, attributes }) => (label, attributes),
+                None => (self.label(hit.id), attributes.next().unwrap_or_default()),
+            };
             let record = of_code(records.next().flatten(), &hit.code);
             let source = record.as_ref().and_then(|record| record.source.as_deref());
             let linked = Linked { id: hit.id, external_id: kept.external_id.as_deref(), source };
@@ -132,7 +146,7 @@ impl View<'_> {
                 id: hit.id,
                 distance: hit.distance,
                 similarity: found.similarities.get(at).copied(),
-                label: self.label(hit.id),
+                label,
                 image_url: self.item_url(hit.id),
                 code: shown.codes.then(|| to_hex(&hit.code)),
                 external_id: kept.external_id.filter(|_| shown.metadata),
@@ -142,24 +156,32 @@ impl View<'_> {
         Ok(found.neighbours.iter().enumerate().map(hit).collect())
     }
 
-    /// An item as the wire has it.
+    /// An item in the form of the API.
     pub(crate) fn item(&self, id: u64) -> Result<Option<api::Item>, SearchError> {
         Ok(self.items(&[id])?.pop())
     }
 
-    /// Items as the wire has them: those of these that are there.
+    /// Items in the form of the API. Ids without an item are left out.
     ///
     /// # Errors
-    /// A catalogue or a store that cannot be read.
+    /// When the catalogue or the store cannot be read.
     pub(crate) fn items(&self, ids: &[u64]) -> Result<Vec<api::Item>, SearchError> {
-        let attributes = self.attributes(ids.iter().copied())?;
+        let described = match self.run.described(ids, Part::All)? {
+            Some(described) => described,
+            None => {
+                let kept = self.attributes(ids.iter().copied())?.into_iter().zip(ids);
+                kept.map(|(attributes, id)| Described { label: self.label(*id), attributes })
+                    .collect()
+            }
+        };
         let records = match self.run.catalogue() {
             Some(catalogue) => catalogue.records(ids)?,
             None => vec![None; ids.len()],
         };
         let mut items = Vec::with_capacity(ids.len());
-        for ((&id, kept), record) in ids.iter().zip(attributes).zip(records) {
+        for ((&id, described), record) in ids.iter().zip(described).zip(records) {
             let Some(code) = self.code(id)? else { continue };
+            let Described { label, attributes: kept } = described;
             let source = of_code(record, &code).and_then(|record| record.source);
             let linked =
                 Linked { id, external_id: kept.external_id.as_deref(), source: source.as_deref() };
@@ -167,7 +189,7 @@ impl View<'_> {
                 link: self.run.addresses.links.as_ref().and_then(|links| links.link(linked)),
                 id,
                 external_id: kept.external_id,
-                label: self.label(id),
+                label,
                 code: to_hex(&code),
                 image_url: self.item_url(id),
                 source,
@@ -177,7 +199,7 @@ impl View<'_> {
         Ok(items)
     }
 
-    /// What users keep with some items, in order.
+    /// The attributes of items, in order.
     fn attributes(&self, ids: impl Iterator<Item = u64>) -> Result<Vec<Attributes>, SearchError> {
         let ids: Vec<u64> = ids.collect();
         let kept = match (self.run.catalogue(), &self.snapshot) {
@@ -195,13 +217,13 @@ impl View<'_> {
         Ok(kept.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    /// Where the thumbnail of an item is; `None` where there is no such item.
+    /// The location of an item's thumbnail; `None` if there is no such item.
     pub(crate) fn thumbnail(&self, id: u64) -> Result<Option<ItemThumbnail>, SearchError> {
         let Some(code) = self.code(id)? else { return Ok(None) };
         if self.record(id, &code)?.is_some()
             && let Some(catalogue) = self.run.catalogue()
             && let Some(file) = catalogue.thumbnail(id)?
-            // What was added as a code has none.
+            // An item that was added as a code has an empty thumbnail.
             && !file.is_empty()
         {
             return Ok(Some(ItemThumbnail::Kept(file)));
@@ -209,7 +231,7 @@ impl View<'_> {
         Ok(Some(ItemThumbnail::Gallery(self.run.row(id, &code))))
     }
 
-    /// What the catalogue has of an item with this code: another one may have got the id since the snapshot.
+    /// The record of an item with this code. Another item may have got the id since the snapshot.
     fn record(&self, id: u64, code: &[u8]) -> Result<Option<Record>, SearchError> {
         let record = self.run.catalogue().map_or(Ok(None), |catalogue| catalogue.record(id))?;
         Ok(of_code(record, code))
@@ -222,8 +244,8 @@ impl View<'_> {
         }
     }
 
-    /// Where the thumbnail of an item is. An item of the run's own has the gallery's version, an added one another: an id may have had
-    /// another item before.
+    /// The URL of an item's thumbnail. It contains the version of the gallery and, for an added item, a hash of its code, because the id
+    /// may have belonged to another item before.
     fn item_url(&self, id: u64) -> String {
         let (path, version) = (self.run.api_path(), &self.run.version);
         let is_added = self.run.catalogue().is_some_and(|catalogue| catalogue.has(id));
@@ -239,10 +261,10 @@ impl View<'_> {
 }
 
 impl Run {
-    /// A new item as the wire will have it.
+    /// A new item in the form of the API.
     ///
     /// # Errors
-    /// A code or labels that no item of this index has.
+    /// When the item's code or labels do not fit the index.
     pub(crate) fn new_item(&self, id: u64, new: &NewItem) -> Result<api::Item, Error> {
         let NewItem { record, attributes, .. } = new;
         let items = self.items().map_err(|error| Error::NotAdded { reason: error.to_string() })?;
@@ -265,12 +287,12 @@ impl Run {
     }
 }
 
-/// A record, where it is of an item with this code.
+/// The record, if it belongs to an item with this code.
 fn of_code(record: Option<Record>, code: &[u8]) -> Option<Record> {
     record.filter(|record| record.code == to_hex(code))
 }
 
-/// What hits come with beside what they always have.
+/// The optional fields of hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) codes: bool,
@@ -278,11 +300,11 @@ pub(crate) struct Shown {
     pub(crate) metadata: bool,
 }
 
-/// Where the thumbnail of an item is.
+/// The location of an item's thumbnail.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ItemThumbnail {
-    /// A file of the catalogue.
+    /// A file in the catalogue.
     Kept(Vec<u8>),
-    /// In this row of the run's gallery; absent where the item is none of the run's own.
+    /// A row of the run's gallery; `None` if the item is not the run's own.
     Gallery(Option<usize>),
 }

@@ -1,4 +1,4 @@
-//! The nearest items by code as far as a search comes within a time budget, with how far that is certain.
+//! Search by code within a time budget, with a certificate of how complete the result is.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use dhih_index::Index;
 
 use crate::search::{Found, Query, SearchError};
 
-/// The `k` nearest within the query's radius that were found within `budget`, by distance, then id.
+/// The `k` nearest items within the query's radius that were found within `budget`, ordered by distance, then id.
 pub(crate) fn search_within_budget(
     index: &Index,
     query: &Query<'_>,
@@ -17,7 +17,7 @@ pub(crate) fn search_within_budget(
         Some(scope) => scope.selection(index).knn_certified(code, k, Some(budget))?,
         None => index.knn_certified(code, k, Some(budget))?,
     };
-    // Items beyond the radius come after all those within it.
+    // Hits are ordered by distance, so those within the radius come first.
     let within = certified.hits.iter().take_while(|hit| hit.distance <= radius);
     Ok(Found {
         neighbours: within.map(|hit| query.neighbour(index, hit.distance, hit.id)).collect(),

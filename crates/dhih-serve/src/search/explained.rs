@@ -1,10 +1,10 @@
-//! The exact search by code, with how the index was searched.
+//! The exact search by code, with an explanation of how the index was searched.
 
 use dhih_index::{Index, Strategy};
 
 use crate::search::{Explained, Found, Query, SearchError};
 
-/// As the index searches otherwise: the `k` nearest within the query's radius, and how they were found.
+/// The `k` nearest items within the query's radius, searched as usual, with an explanation.
 pub(crate) fn search_and_explain(index: &Index, query: &Query<'_>) -> Result<Found, SearchError> {
     let Query { code, k, radius, filter, .. } = *query;
     let (hits, explanation) = match filter {

@@ -1,4 +1,4 @@
-//! The index on this machine's disk, as a [`Searcher`]: one snapshot, so that all that is asked of it is of one state.
+//! A snapshot of the index on the local disk as a [`Searcher`]: all answers come from the same state.
 
 use dhih_index::Index;
 

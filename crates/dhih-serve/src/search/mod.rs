@@ -1,5 +1,5 @@
-//! `Searcher`: what answers searches, be it the index on this machine's disk or a store elsewhere; and what is asked and answered.
-//! Labels, thumbnails and changes are not its own: `run/`, `items/`.
+//! `Searcher`: the interface of everything that answers searches, which is the index on the local disk or a remote store, with the types of
+//! queries and results. Labels, thumbnails and changes are in `run/` and `items/`.
 
 mod cancellation;
 mod certified;
@@ -21,12 +21,12 @@ pub(crate) use self::rerank::search_and_rerank;
 pub(crate) use self::rescore::{MOST_CANDIDATES, search_and_rescore};
 pub use self::scope::Scope;
 
-/// What answers searches exactly.
+/// Answers searches exactly.
 pub trait Searcher: fmt::Debug + Send + Sync {
     /// Bits of a code.
     fn bits(&self) -> u32;
 
-    /// Number of items.
+    /// The number of items.
     fn len(&self) -> usize;
 
     /// Whether there is no item.
@@ -37,102 +37,102 @@ pub trait Searcher: fmt::Debug + Send + Sync {
     /// The nearest items, ordered by distance, then id.
     ///
     /// # Errors
-    /// A query of other bits; a store that does not answer. Never a part of the answer.
+    /// When the code of the query has another length, or a store does not answer. There are no partial answers.
     fn search(&self, query: &Query<'_>) -> Result<Found, SearchError>;
 
     /// The packed code of an item; `None` where there is no such item.
     ///
     /// # Errors
-    /// A store that does not answer.
+    /// When a store does not answer.
     fn code(&self, id: u64) -> Result<Option<Vec<u8>>, SearchError>;
 }
 
-/// What is looked for.
+/// A search by code.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
     /// A packed code.
     pub code: &'a [u8],
-    /// At most so many items; `usize::MAX` for all within the radius.
+    /// The most items; `usize::MAX` for all within the radius.
     pub k: usize,
-    /// Their greatest Hamming distance.
+    /// The greatest Hamming distance of an item.
     pub radius: u32,
-    /// Only those that it lets through.
+    /// Only items in this scope; `None` for all items.
     pub filter: Option<&'a Scope>,
-    /// Whether the codes of the items found are wanted, too.
+    /// Whether the codes of the items found are wanted.
     pub codes: bool,
-    /// Tells when nobody waits for the answer any more; a search that takes long then ends early with [`SearchError::Cancelled`].
+    /// Tells when the caller has gone. A long search then ends early with [`SearchError::Cancelled`].
     pub cancellation: Option<&'a Cancellation>,
 }
 
 impl Query<'_> {
-    /// An item of an index that it finds, with its code where codes are wanted.
+    /// The neighbour for an item of an index, with its code if codes are wanted.
     fn neighbour(&self, index: &Index, distance: u32, id: u64) -> Neighbour {
         let code = if self.codes { index.code(id) } else { None };
         Neighbour { distance, id, code: code.unwrap_or_default().to_vec() }
     }
 }
 
-/// An item that was found. Ordered by distance, then by id.
+/// An item that was found. Neighbours are ordered by distance, then by id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Neighbour {
     /// Hamming distance to the query.
     pub distance: u32,
     /// The item.
     pub id: u64,
-    /// Its packed code; empty where codes were not asked for and to look it up would be work.
+    /// Its packed code; empty if codes were not requested and a lookup would be needed.
     pub code: Vec<u8>,
 }
 
-/// In which order items are wanted.
+/// The order of the items found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Order<'a> {
     /// By distance.
     Distance,
-    /// By distance, with how the search was made.
+    /// By distance, with an explanation of the search.
     Explained,
-    /// By distance, as far as the search comes within this time.
+    /// By distance, as far as the search gets within this time.
     DistanceWithin(Duration),
-    /// By distance, and those of one distance by how well their bits agree with these real values of the query.
+    /// By distance; those of equal distance by how well their bits agree with these real values of the query.
     Values(&'a [f32]),
-    /// The nearest candidates, so many, by the cosine of their vectors to the query's.
+    /// The nearest candidates, ordered by the cosine similarity of their vectors to the query's.
     Vectors {
-        /// The query's.
+        /// The vector of the query.
         vector: &'a [f32],
-        /// How many are looked at.
+        /// The number of candidates.
         candidates: usize,
-        /// The time after which the search for candidates stops.
+        /// The time budget of the search for candidates.
         budget: Option<Duration>,
     },
 }
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Found {
-    /// The items, in order.
+    /// The items found, in order.
     pub neighbours: Vec<Neighbour>,
-    /// Whether a store had to read all its codes. The local index, which scans where that is fastest, does not tell.
+    /// Whether a store had to read all its codes. Always false for the local index, which scans whenever that is fastest.
     pub exhaustive: bool,
-    /// The radius at which the search had to end short of `k` items, where it had to: there may be more beyond it.
+    /// The radius at which the search of a store had to end with fewer than `k` items; there may be more beyond it.
     pub capped_radius: Option<u32>,
-    /// How similar the vector of each item is to the query's, where they were rescored; empty otherwise.
+    /// The cosine similarity of each item's vector to the query's, if items were rescored; otherwise empty.
     pub similarities: Vec<f32>,
-    /// How far it is certain that no nearer item was left out, where they were rescored or the search had a budget.
+    /// How far the result is certain to be complete, if items were rescored or the search had a budget.
     pub certificate: Option<Certificate>,
-    /// How the search was made, where that was asked for.
+    /// How the search was made, if requested.
     pub explained: Option<Explained>,
 }
 
-/// How an index was searched.
+/// The explanation of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explained {
-    /// What the search did.
+    /// The steps of the search.
     pub explanation: Explanation,
-    /// How large the parts of the index are.
+    /// The sizes of the components of the index.
     pub sizes: Sizes,
 }
 
 impl Found {
-    /// Passes over the first items, so many.
+    /// Removes the first `count` items.
     pub(crate) fn skip(&mut self, count: usize) {
         self.neighbours.drain(..count.min(self.neighbours.len()));
         self.similarities.drain(..count.min(self.similarities.len()));
@@ -143,39 +143,39 @@ impl Found {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SearchError {
-    /// The index on disk.
+    /// The index on disk failed.
     #[error("{}", .0.with_causes())]
     Index(#[from] dhih_index::Error),
-    /// What was added while serving.
+    /// The catalogue failed.
     #[error(transparent)]
     Catalogue(#[from] crate::Error),
-    /// A store that knows no labels.
+    /// The store has no labels.
     #[error("the codes are in a store without labels: `label` cannot be asked for")]
     NoFilter,
-    /// A store that keeps no vectors.
+    /// The store has no vectors.
     #[error("the codes are in a store without vectors: nothing can be rescored")]
     NoVectors,
-    /// A store that cannot stop a search under way.
+    /// The store cannot stop a search in progress.
     #[error("the codes are in a store, which answers a search as a whole: leave `budget_us` out")]
     NoBudget,
-    /// A store that does not tell how it searches.
+    /// The store does not explain searches.
     #[error("the codes are in a store, which does not tell how it searches: leave `explain` out")]
     NoExplanation,
-    /// Nobody waits for the answer any more.
+    /// The caller has gone.
     #[error("the search was given up by who asked for it")]
     Cancelled,
-    /// More items than one answer may have.
+    /// There are more items than an answer may have.
     #[error("{0}")]
     TooMany(String),
-    /// A part of a store that does not answer.
+    /// A part of a store does not answer.
     #[error("{source}")]
     Unavailable {
-        /// The part, which anybody may know.
+        /// The part, in words that callers may see.
         what: String,
-        /// What became of its hosts.
+        /// The errors of its hosts.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A store that cannot answer.
+    /// The store failed.
     #[error(transparent)]
     Store(Box<dyn std::error::Error + Send + Sync>),
 }

@@ -1,15 +1,15 @@
-//! Hits of one distance, ordered by how well their bits agree with the real values of the query.
+//! Orders hits of equal distance by how well their bits agree with the real values of the query.
 
 use std::cmp::Reverse;
 
 use crate::search::{Found, Neighbour, Query, SearchError, Searcher};
 
-/// So many items are compared at most. Learned codes share values: as near as the k-th may be a million, of which those with the
-/// least ids are compared.
+/// The most items that are compared. Learned codes often coincide: a million items may be as near as the `k`-th. Of these, the ones with
+/// the smallest ids are compared.
 pub(crate) const COMPARED: usize = 10_000;
 
-/// The nearest items, those of one distance by how well their bits agree with the query's real `values`. Not only the first `k` are
-/// compared, but all that are as near as the `k`-th, up to [`COMPARED`].
+/// The nearest items; those of equal distance are ordered by how well their bits agree with the real `values` of the query. All items as
+/// near as the `k`-th are compared and not only the first `k`, but at most [`COMPARED`].
 pub(crate) fn search_and_rerank(
     searcher: &dyn Searcher,
     query: &Query<'_>,
@@ -27,7 +27,7 @@ pub(crate) fn search_and_rerank(
     Ok(found)
 }
 
-/// Orders hits by distance, then by the sum of the query's values with the signs of the item's bits, greatest first, then by id.
+/// Orders hits by distance, then by descending agreement (the sum of the query's values, each with the sign of the item's bit), then by id.
 fn rerank(values: &[f32], hits: &mut [Neighbour]) {
     let agreement = |hit: &Neighbour| {
         let sign = |k: usize| hit.code.get(k / 8).is_some_and(|byte| byte >> (k % 8) & 1 == 1);
@@ -36,7 +36,7 @@ fn rerank(values: &[f32], hits: &mut [Neighbour]) {
     };
     hits.sort_by_cached_key(|hit| {
         let agreement = agreement(hit);
-        // The bits of positive numbers are ordered as the numbers; those of negative ones the other way round.
+        // The bit patterns of positive floating-point numbers are ordered like the numbers, those of negative ones in reverse.
         let bits = agreement.to_bits();
         let ascending = if agreement.is_sign_negative() { !bits } else { bits | 1 << 63 };
         (hit.distance, Reverse(ascending), hit.id)
@@ -47,7 +47,7 @@ fn rerank(values: &[f32], hits: &mut [Neighbour]) {
 mod tests {
     use super::*;
 
-    /// A million items of one code, of which a search may only make so many as it is asked for.
+    /// A million items with the same code. It checks that a search returns no more items than requested.
     #[derive(Debug)]
     struct Equal;
 

@@ -1,14 +1,15 @@
-//! Candidates found by code, put in order by the similarity of the vectors that an index keeps.
+//! Orders candidates, which were found by code, by the similarity of the vectors that an index stores.
 
 use dhih_index::{Index, Rescore, RescoredHit};
 
 use crate::search::{Found, Query, SearchError};
 
-/// So many items are rescored at most.
+/// The most candidates that are rescored.
 pub(crate) const MOST_CANDIDATES: usize = 10_000;
 
-/// Of the nearest candidates by code those within the query's radius, the `k` whose vectors have the greatest cosine to `vector`, by falling
-/// similarity, then id. `rescore` says how many candidates there are, all of which it lets through, and within what time they are looked for.
+/// Of the nearest candidates by code within the query's radius, the `k` whose vectors have the greatest cosine similarity to `vector`,
+/// ordered by descending similarity, then id. `rescore` sets the number of candidates and the time budget for finding them; it must return
+/// all candidates.
 pub(crate) fn search_and_rescore(
     index: &Index,
     query: &Query<'_>,

@@ -1,11 +1,11 @@
-// Talking to the service: one call, which asks for a key where one is needed.
+// Requests to the service, which ask the user for a key if one is needed.
 import { anotherKey, keysGiven } from "./key.js";
 import { request } from "./request.js";
 
-/** What another key may help against. */
+/** Errors that another key may resolve. */
 const KEY_HELPS = ["forbidden", "unauthorized"];
 
-/** The answer's JSON. Where a key is needed it is asked for, and the request repeated. */
+/** Sends a request and returns the JSON of the answer. If a key is needed, asks for one and repeats the request. */
 export async function call(path, options) {
   const before = keysGiven();
   try {

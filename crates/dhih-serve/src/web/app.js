@@ -1,4 +1,4 @@
-// The search page: what starts a search, and what follows from it. How things look is in results.js.
+// The search page: starts searches and reacts to their results. results.js displays them.
 import { call } from "./api.js";
 import { candidates, setUpAsk, setUpWords, showWords } from "./ask.js";
 import { setUpCollections } from "./collections.js";
@@ -12,12 +12,12 @@ import { clear, notice, show, waiting } from "./results.js";
 import { address, can, fromAddress, keepUpload, noun, state } from "./state.js";
 
 const NEIGHBOURS = [1, 3, 5, 10, 20, 30, 40, 50, 100, 200, 500, 1000];
-const PAUSE_MS = 60; // a slider that is dragged asks for a search only this long after it stood still
+const PAUSE_MS = 60; // a search starts only after a slider has not moved for this time
 
-const SAMPLES = 24; // images to begin with that are shown at once
+const SAMPLES = 24; // number of sample images that are shown at the start
 
-let running = null; // AbortController of the search under way
-let pending = 0; // timer of a slider
+let running = null; // AbortController of the search in progress
+let pending = 0; // timer of a slider that is moving
 let firstSample = 0;
 
 const neighbours = () => NEIGHBOURS[$("k").value];
@@ -34,13 +34,13 @@ function request(signal) {
   const rescored = candidates(query, neighbours());
   if (rescored) params.set("rescore", rescored);
   const options = { method: "POST", signal };
-  // An uploaded image is searched by its code from then on, but for its vector.
+  // After an upload, the image is searched by its code. Only rescoring by its vector needs the image itself.
   const upload = query.by === "file" ? query.value : rescored && query.file;
   if (upload) {
     options.body = new FormData();
     options.body.set("image", upload);
   } else {
-    // Ids are written as digits: they may be larger than a number of JavaScript holds.
+    // Ids are written as digits, because they may exceed the integers that JavaScript numbers represent exactly.
     options.body = ["code", "text", "vector"].includes(query.by) ? JSON.stringify({ [query.by]: query.value }) : `{"${query.by}":${query.value}}`;
     options.headers = { "content-type": "application/json" };
   }
@@ -69,7 +69,7 @@ async function search() {
   }
 }
 
-/** Whatever is under way is of no interest any more. */
+/** Aborts the search in progress and discards pending ones. */
 function stop() {
   clearTimeout(pending);
   running?.abort();
@@ -85,7 +85,7 @@ async function describe(of, signal) {
   return { label: about.label, image, source: about.source ?? about.external_id, metadata: about.metadata, link: about.link };
 }
 
-/** An uploaded image is searched by its code from now on: no second upload, and an address to come back to. */
+/** Continues with the code of an uploaded image, so that it is not uploaded again and the search has an address. */
 function remember(asked, found) {
   keepUpload(found.code, { image: asked.image, name: asked.name, file: asked.value });
   Object.assign(asked, { by: "code", value: found.code, file: asked.value, encode: found.took_ms.encode });
@@ -106,7 +106,7 @@ function go(next, push = true) {
   else welcome();
 }
 
-/** The picture of an upload that got no code is of no use any more. */
+/** Releases the picture of an upload that has no code. */
 function letGo(next) {
   if (state.query?.by === "file" && state.query !== next) URL.revokeObjectURL(state.query.image);
 }
@@ -163,7 +163,7 @@ async function addQuery() {
 async function deleteQuery() {
   const id = await remove();
   if (id === null) return;
-  // Nobody shall come back to an item that is gone.
+  // Removes the deleted item from the address, so that the back button does not lead to it.
   state.query = null;
   history.replaceState(null, "", address());
   go(null, false);
@@ -172,12 +172,12 @@ async function deleteQuery() {
 
 async function changed(text) {
   say(text);
-  // The button that was pressed may be gone: the keyboard goes on at the results.
+  // The button that had the focus may be gone, so the focus moves to the results.
   $("results").focus({ preventScroll: true });
   await Promise.all([loadInfo(), loadFields(filterByFields)]).catch(fail);
 }
 
-// ---- In place of results
+// ---- Messages in place of results
 
 function welcome() {
   clear();
@@ -199,7 +199,7 @@ function fail(error) {
   $("notice").setAttribute("role", "alert");
 }
 
-/** What helps after a failure. */
+/** The actions that are offered after a failure. */
 function wayOut(error) {
   if (!state.info) return [error.code === "unauthorized" ? "Enter a key" : "Try again", () => location.reload()];
   if (["unknown_label", "invalid_filter"].includes(error.code)) return ["Clear the filter", clearFilter];
@@ -210,7 +210,7 @@ function wayOut(error) {
   return ["Choose another image", () => $("file").click()];
 }
 
-// ---- Setting up
+// ---- Setup
 
 function settings() {
   $("k-value").textContent = number.format(neighbours());
@@ -225,7 +225,7 @@ async function loadSamples() {
   else showStarters(held, total);
 }
 
-/** Some of the images that are searched, where none are held out: every so many by number. A number that no item has shows nothing. */
+/** Shows items as samples if there are no held-out queries: ids at equal distances. An id without an item shows nothing. */
 function someItems() {
   const title = "Some of the images";
   $("samples-title").textContent = title;
@@ -244,7 +244,7 @@ function someItems() {
   });
 }
 
-/** An image that is searched by when it is clicked. */
+/** An image that starts a search when it is clicked. */
 function starter({ by, value, label, image }) {
   const name = words(label);
   const link = element("a", "", picture(image, name));
@@ -265,7 +265,7 @@ function showStarters(starters, total) {
 
 const sampleLinks = () => $("samples").querySelectorAll("a");
 
-/** A click on a sample keeps the filter, and so does a link that is copied. */
+/** A click on a sample keeps the filter, and so does a copied link. */
 function linkSamples() {
   for (const link of sampleLinks()) link.href = address(link.dataset);
 }
@@ -303,7 +303,7 @@ function listen() {
   $("cosine").addEventListener("change", search);
   $("fields-clear").addEventListener("click", () => {
     filterByFields({});
-    // The button is gone now: the keyboard goes on at the fields.
+    // The button is gone, so the focus moves to the fields.
     $("fields").querySelector(".chip, input")?.focus();
   });
   $("preview").addEventListener("load", () => sharpen($("preview")));
@@ -324,7 +324,7 @@ function listen() {
     firstSample += SAMPLES;
     loadSamples().catch(fail);
   });
-  // Links of this page search without loading it anew; with a modifier they open as links do.
+  // Links to this page search without reloading it. With a modifier key they open like other links.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a.card, .samples a, #home");
     if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;

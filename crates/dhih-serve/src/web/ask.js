@@ -1,13 +1,14 @@
-// The fields for what is no picture: a text, where the run has a text tower; or a code, the number of an item, or a vector, where the service takes
-// no pictures.
+// The input fields for queries other than pictures: a text, if the run has a text tower; or a code, an id or a vector, if the service does
+// not take pictures.
 import { $ } from "./dom.js";
 import { can, state } from "./state.js";
 
-/** Candidates that are put in order by their vectors: more for a text, whose code is not as near to those of pictures as these are to each other. */
+/** The number of candidates for rescoring. Texts need more, because their codes are farther from those of pictures than these are from each
+ * other. */
 const CANDIDATES = 100;
 const CANDIDATES_FOR_TEXT = 1000;
 
-/** Shows the field in place of the one for pictures where there is no model; `asked` gets what is looked for. */
+/** Shows the field in place of the one for pictures if there is no model; `asked` is called with the query. */
 export function setUpAsk(asked) {
   const { bits, codec, index } = state.info;
   const kinds = [`a code (${digits()} hexadecimal digits)`, "the number of an item"];
@@ -24,7 +25,7 @@ export function setUpAsk(asked) {
     $("ask-problem").textContent = query ? "" : `This is none of these: ${kinds.join(", ")}.`;
     if (query) asked(query);
   });
-  // As in a search field, Enter asks; a vector may have lines.
+  // Enter submits the query, as in a search field. A vector may have several lines.
   $("ask-text").addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
@@ -32,7 +33,7 @@ export function setUpAsk(asked) {
   });
 }
 
-/** Shows the field for texts where the service takes them; `asked` gets what is looked for. */
+/** Shows the field for texts if the service takes them; `asked` is called with the query. */
 export function setUpWords(asked) {
   $("words").hidden = !can("text");
   $("words").addEventListener("submit", (event) => {
@@ -43,16 +44,16 @@ export function setUpWords(asked) {
   });
 }
 
-/** The field has the text that is searched by, and no other. */
+/** Fills the field with the text of the current search, or clears it. */
 export function showWords(query) {
   $("words-text").value = query?.by === "text" ? query.value : "";
   $("words-problem").textContent = "";
 }
 
-/** Hexadecimal digits of a code. */
+/** The hexadecimal digits of a code. */
 const digits = () => 2 * Math.ceil(state.info.bits / 8);
 
-/** What a text looks for; null where it is nothing that is known. */
+/** Parses the input into a query; null if it is not valid. */
 function understood(text) {
   if (/^[\da-f]+$/i.test(text) && text.length === digits()) return { by: "code", value: text.toLowerCase() };
   if (/^#?\d{1,20}$/.test(text)) return { by: "id", value: text.replace("#", "") };
@@ -60,7 +61,7 @@ function understood(text) {
   return can("vector") && numbers.length > 1 && numbers.every(Number.isFinite) ? { by: "vector", value: numbers } : null;
 }
 
-/** How many candidates of this query are rescored; null where it has no vector, or nobody wants it. */
+/** The number of candidates to rescore for this query; null if it has no vector, or rescoring is off. */
 export function candidates(query, neighbours) {
   const hasVector = query.file || ["file", "id", "text", "vector"].includes(query.by);
   const wanted = state.info.index?.vectors && $("cosine").checked && hasVector;

@@ -1,4 +1,4 @@
-// Which collection the page is about, where there are several.
+// The choice of the collection, if there are several.
 import { call } from "./api.js";
 import { $ } from "./dom.js";
 import { collection } from "./request.js";
@@ -7,14 +7,14 @@ const DEFAULT = "default";
 
 const addressOf = (name) => (name === DEFAULT ? "./" : `?${new URLSearchParams({ collection: name })}`);
 
-/** Offers the collections that there are. Where the one that is meant is not among them, the page goes on to the first. */
+/** Lists the collections. If the current one does not exist, the page goes to the first one. */
 export async function setUpCollections() {
   const { collections } = await call("/v1/collections");
   const names = collections.map(({ name }) => name);
   const current = collection ?? DEFAULT;
   if (collection === null && names.length > 0 && !names.includes(DEFAULT)) {
     location.replace(addressOf(names[0]));
-    // Nothing else happens on this page.
+    // Never resolves, because the page is being left.
     await new Promise(() => {});
   }
   const choice = $("collection");
@@ -22,6 +22,6 @@ export async function setUpCollections() {
   choice.replaceChildren(...names.map((name) => new Option(name, name, false, name === current)));
   if (!names.includes(current)) choice.selectedIndex = -1;
   $("collections").hidden = names.length < 2 && names[0] === current;
-  // Another collection has other items: the page begins anew.
+  // Another collection has other items, so the page is loaded again.
   choice.addEventListener("change", () => location.assign(addressOf(choice.value)));
 }

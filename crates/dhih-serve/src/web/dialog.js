@@ -1,6 +1,6 @@
-// Dialogs with a form: open, act, and say in the dialog itself what went wrong, so that nothing typed is lost.
+// Dialogs with a form. Errors are shown in the dialog itself, so that the input is not lost.
 
-/** Opens `dialog`. Its form calls `act` until that succeeds or the dialog is dismissed. Gives what `act` gave, or null. */
+/** Opens `dialog`. Its form calls `act` until it succeeds or the dialog is dismissed. Returns the result of `act`, or null. */
 export function converse(dialog, act) {
   const [form, problem] = [dialog.querySelector("form"), dialog.querySelector(".problem")];
   let underWay = null;
@@ -26,14 +26,14 @@ export function converse(dialog, act) {
       event.preventDefault();
       if (!isBusy()) underWay = attempt();
     };
-    // What was sent cannot be called back: the dialog stays until it is answered.
+    // A request that was sent cannot be cancelled, so the dialog stays open until it is answered.
     dialog.oncancel = (event) => {
       if (isBusy()) event.preventDefault();
     };
     dialog.querySelector("[data-close]").onclick = () => {
       if (!isBusy()) dialog.close();
     };
-    // The event comes some time after a dialog was closed: one that is open again by then is another conversation.
+    // The event fires some time after a dialog was closed. If it is open again by then, the event belongs to an earlier use.
     dialog.onclose = async () => dialog.open || resolve(await underWay);
     dialog.showModal();
   });

@@ -1,4 +1,4 @@
-// Elements and words: helpers of every part of the page. Nothing here knows what is searched for, or talks to the service.
+// Helpers for elements and texts, for all parts of the page. This file knows neither searches nor the service.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -32,29 +32,29 @@ export const plural = (n, one) => `${number.format(n)} ${one}${n === 1 ? "" : "s
 export const ms = (value) => (value < 10 ? value.toFixed(2) : value.toFixed(0));
 export const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
-/** A label as the service has it (a class, several, or null) in words. */
+/** The text of a label of the service (a class, several classes, or null). */
 export const words = (label) => (Array.isArray(label) ? label.join(", ") : label === null || label === undefined ? "" : String(label));
 export const share = (a, b) => [a].flat().some((one) => [b].flat().includes(one));
 
-/** "a, b or c"; of a long list the first three and how many more. */
+/** "a, b or c"; for a long list, the first three and the number of the others. */
 export function either(names) {
   const shown = names.length > 4 ? [...names.slice(0, 3), `${names.length - 3} others`] : names;
   return new Intl.ListFormat("en", { type: "disjunction" }).format(shown);
 }
 
-/** An id as digits, from where the picture is: it may be larger than a number of JavaScript holds. */
+/** The digits of an id, taken from the URL of its picture, because it may exceed the integers that JavaScript numbers represent exactly. */
 export const idOf = (item) => item.image_url.match(/\/items\/(\d+)\/image/)[1];
 
-let said = 0; // timer of what is said
+let said = 0; // timer of the short message
 
-/** Says in a few words what was done, until something else happens, but not for long. */
+/** Shows a short message for a limited time, or until the next one. */
 export function say(text) {
   clearTimeout(said);
   $("said").textContent = text;
   if (text) said = setTimeout(say, 10_000, "");
 }
 
-/** A chip for each name in `box`. With more than fit at a glance, the box scrolls and `field` narrows them. */
+/** A chip for each name in `box`. If there are many, the box scrolls and `field` filters them. */
 export function fillChips(box, field, names, chip) {
   const many = names.length > 20;
   const chips = names.map((name) => [name.toLowerCase(), chip(name)]);
@@ -66,7 +66,7 @@ export function fillChips(box, field, names, chip) {
   field.value = "";
   field.oninput = () => {
     const wanted = field.value.trim().toLowerCase();
-    // What is chosen stays in sight: it counts even if it is not looked for.
+    // Chosen chips stay visible even if they do not match the search text, because they are part of the filter.
     for (const [name, made] of chips) made.hidden = !name.includes(wanted) && !made.matches("[aria-pressed=true], :has(:checked)");
     none.hidden = chips.some(([name]) => name.includes(wanted));
   };

@@ -5,9 +5,9 @@ import { state } from "./state.js";
 
 let declared = {}; // answer of /v1/fields: { name: { type, items, distinct, values } }
 
-/** Loads the declared fields and shows a filter for each that an item has; `changed` is told when another one is chosen. */
+/** Loads the declared fields and shows a filter for each one that items have; `changed` is called when the choice changes. */
 export async function loadFields(changed) {
-  // A store has none, and neither has a service that only searches.
+  // Stores and read-only services have no fields.
   declared = (await call("/v1/fields").catch(() => ({ fields: {} }))).fields;
   const shown = Object.entries(declared).filter(([, field]) => field.items > 0);
   $("fields").hidden = shown.length === 0;
@@ -31,7 +31,7 @@ function values(name, field, changed) {
   return group;
 }
 
-/** Two numbers, either of which may be left out. */
+/** Two numbers, each of which is optional. */
 function range(name, changed) {
   const bound = (key, text) => {
     const input = element("input");
@@ -56,7 +56,7 @@ function part(name, ...children) {
   return group;
 }
 
-/** The chosen values of a field with `value` put in or taken out, in the order of the chips. */
+/** The chosen values of a field with `value` added or removed, in the order of the chips. */
 function toggled(all, name, value) {
   const chosen = new Set(state.fields[name]);
   if (!chosen.delete(value)) chosen.add(value);
@@ -69,7 +69,7 @@ function withField(name, chosen) {
   return fields;
 }
 
-/** Shows what is chosen. */
+/** Displays the choice. */
 export function showFields() {
   for (const chip of $("fields").querySelectorAll(".chip")) {
     const chosen = state.fields[chip.dataset.field];
@@ -79,7 +79,7 @@ export function showFields() {
   $("fields-clear").hidden = Object.keys(state.fields).length === 0;
 }
 
-/** The filter as the service takes it; null where nothing is chosen. */
+/** The filter in the form of the API; null if nothing is chosen. */
 export function filterOf(fields) {
   const typed = (name, value) => (declared[name]?.type === "bool" ? value === "true" : value);
   const condition = ([field, chosen]) => (Array.isArray(chosen) ? { field, any: chosen.map((value) => typed(field, value)) } : { field, range: chosen });
@@ -87,7 +87,7 @@ export function filterOf(fields) {
   return must.length ? JSON.stringify({ must }) : null;
 }
 
-/** What is chosen, in words. */
+/** The choice in words. */
 export function namedFields() {
   return Object.entries(state.fields).map(([name, chosen]) => {
     if (Array.isArray(chosen)) return `${name} ${new Intl.ListFormat("en", { type: "disjunction" }).format(chosen)}`;

@@ -1,8 +1,8 @@
-// The label filter: a chip for each class of the run, of which any number may be chosen.
+// The label filter: a chip for each class of the run, any number of which can be chosen.
 import { $, button, fillChips } from "./dom.js";
 import { state } from "./state.js";
 
-/** Makes the chips; `changed` gets the labels chosen from now on. */
+/** Creates the chips; `changed` is called with the chosen labels whenever they change. */
 export function setUpFilter(changed) {
   const { classes, labels } = state.info;
   $("labels").hidden = classes.length === 0 || labels === "none";
@@ -13,13 +13,13 @@ export function setUpFilter(changed) {
   });
   $("labels-clear").addEventListener("click", () => {
     changed([]);
-    // The button is gone now: the keyboard goes on at the chips.
+    // The button is gone, so the focus moves to the chips.
     $("labels-chips").querySelector(".chip")?.focus();
   });
   showFilter();
 }
 
-/** The chosen labels with `name` put in or taken out, in the order of the chips: one filter has one address. */
+/** The chosen labels with `name` added or removed. They are in the order of the chips, so that equal filters have equal addresses. */
 function toggled(name) {
   const chosen = new Set(state.labels);
   if (!chosen.delete(name)) chosen.add(name);

@@ -1,10 +1,10 @@
-// Adding what was looked for to the index, and deleting the item that is looked at.
+// Adds the query to the index, and deletes the displayed item.
 import { call } from "./api.js";
 import { converse } from "./dialog.js";
 import { $, element, fillChips, sharpen, words } from "./dom.js";
 import { can, state } from "./state.js";
 
-/** Shows what can be done with the query: only what the service lets be done. */
+/** Shows the actions for the query that the service allows. */
 export function showActs() {
   const { info, query } = state;
   $("add").hidden = !(info.writable && body(query));
@@ -12,14 +12,14 @@ export function showActs() {
   $("acts").hidden = $("add").hidden && $("delete").hidden;
 }
 
-/** How the query is added: an uploaded image; where the service takes none, a code or a vector, whichever the index keeps. */
+/** The form in which the query is added: an uploaded image or, if the service takes none, a code or a vector, depending on the index. */
 function body(query) {
   const by = state.info.index?.vectors ? "vector" : "code";
   if (query.by === "code" && query.file) return "form";
   return !can("image") && (query.by === by || query.by === "vector") ? "json" : null;
 }
 
-/** Asks for the label, and adds the query. Gives the new item, or null if it was not added. */
+/** Asks for the label, and adds the query. Returns the new item, or null if it was not added. */
 export function add() {
   const { query } = state;
   $("add-name").textContent = query.name || (query.image ? "Your image" : `This ${query.by}`);
@@ -38,7 +38,7 @@ export function add() {
   });
 }
 
-/** One label of several, or any number of them: whatever the index keeps. */
+/** One label or several, depending on the index. */
 function fillLabels() {
   const { classes, labels } = state.info;
   const single = labels === "single";
@@ -51,7 +51,7 @@ function fillLabels() {
   });
 }
 
-/** Asks once more, and deletes the item. Gives its id, or null if it is still there. */
+/** Asks for confirmation, and deletes the item. Returns its id, or null if it was not deleted. */
 export function remove() {
   const { query } = state;
   const label = words(query.label);

@@ -1,24 +1,24 @@
-// The key of a service that asks for one. It is given once, for a session: a cookie that no script can read stands for it from then
-// on, so that pictures load with it, too. The browser forgets it when it is closed.
+// The key of a service that needs one. It is sent once to begin a session. From then on, a cookie that scripts cannot read stands for it,
+// so that images load with it, too. The browser deletes the cookie when it is closed.
 import { converse } from "./dialog.js";
 import { $ } from "./dom.js";
 import { Failure, request } from "./request.js";
 
-let asking = null; // the question under way
+let asking = null; // the dialog in progress
 let given = 0;
 
-/** How many keys were given so far. */
+/** The number of keys that were given so far. */
 export const keysGiven = () => given;
 
-/** Asks for a key, once for all requests that were refused for want of it (`code`). `before` is how many keys had been given when the
- * request was sent. Gives whether there is another key now. */
+/** Asks for a key, once for all requests that were refused without one (`code`). `before` is the number of keys that had been given when
+ * the request was sent. Returns whether there is a new key. */
 export async function anotherKey(before, code) {
   if (given !== before) return true;
   asking ??= ask(code).finally(() => (asking = null));
   return asking;
 }
 
-/** Shows whose key is in use, and a button to end its session. */
+/** Shows the name of the key in use, and a button to end its session. */
 export function showSession({ name, role }) {
   $("sign-out").hidden = name === null;
   $("sign-out").title = `The key ${name} (${role}) is in use`;

@@ -1,15 +1,15 @@
-// A request to the service, and what its refusals are called.
+// Requests to the service, and the texts of its errors.
 import { sentence } from "./dom.js";
 
-/** The collection that the page is about; null for the one that is meant where none is named. */
+/** The collection of the page; null for the default one. */
 export const collection = new URLSearchParams(location.search).get("collection");
 
-/** Paths that are of the service as a whole. */
+/** The paths that belong to the service as a whole. */
 const WHOLE = /^\/v1\/(collections|session)(\/|$)/;
 
 const ofCollection = (path) => (collection === null || WHOLE.test(path) ? path : path.replace("/v1/", `/v1/collections/${encodeURIComponent(collection)}/`));
 
-/** Where a path of the service, such as `/v1/info`, is: beside this file, which may be below a prefix. */
+/** The URL of a path of the service, such as `/v1/info`. It is relative to this file, because the service may be below a prefix. */
 export const urlOf = (path) => new URL(`.${ofCollection(path)}`, import.meta.url).href;
 
 export const TITLES = {
@@ -39,14 +39,14 @@ export const TITLES = {
   unusable_vector: "This vector cannot be used",
 };
 
-/** Said in place of messages that are for programs. */
+/** Texts that replace messages for programs. */
 const WORDS = {
   forbidden: "Whoever runs this service can give you one that may.",
   too_many_requests: "Wait a few seconds, then try again.",
   unauthorized: "Nothing is done without it. Whoever runs this service can give you one.",
 };
 
-/** What went wrong, for people; `again` where the same request may succeed later. */
+/** An error with its text for people; `again` if the same request may succeed later. */
 export class Failure extends Error {
   constructor(title, message, { again = false, code = "" } = {}) {
     super(message);
@@ -54,7 +54,7 @@ export class Failure extends Error {
   }
 }
 
-/** The answer's JSON, or null where there is none. */
+/** The JSON of the answer, or null if there is none. */
 export async function request(path, options) {
   const response = await send(path, options);
   if (response.status === 204) return null;

@@ -1,11 +1,11 @@
-// What a search found: the query, the summary and its histogram, the neighbours; or a notice in their place.
+// Displays the results of a search: the query, the summary with its histogram, and the neighbours; or a message in their place.
 import { bitsOf, cells, columns, differing, room, shape, svg } from "./bits.js";
 import { $, button, either, element, idOf, ms, number, picture, plural, share, words } from "./dom.js";
 import { metadataList, namedFields } from "./fields.js";
 import { showActs } from "./items.js";
 import { address, can, noun, state } from "./state.js";
 
-/** Shows the answer; `acts` are what an empty one offers: `clearFilter` and `anyDistance`. */
+/** Displays the answer; `acts` has the actions for an empty one: `clearFilter` and `anyDistance`. */
 export function show(acts) {
   const { query, answer } = state;
   const labelled = words(query.label) !== "";
@@ -17,7 +17,7 @@ export function show(acts) {
   $("grid").replaceChildren(...answer.hits.map((hit, i) => card(hit, labelled && (same[i] ? "same" : "other"))));
 }
 
-/** Names what kept everything out, and offers to take it away. */
+/** Explains why there are no results, and offers to remove the filter or the radius. */
 function nothing({ clearFilter, anyDistance }) {
   const radius = Number($("radius").value);
   const near = radius < state.info.bits;
@@ -32,14 +32,14 @@ function nothing({ clearFilter, anyDistance }) {
   $("notice").classList.add("nothing");
 }
 
-/** What the filter lets through, in words, after `labelled` and the labels; empty where there is none. */
+/** The filter in words, after `labelled` and the labels; empty without a filter. */
 function filtered(labelled) {
   const labels = state.labels.length ? `${labelled}${either(state.labels)}` : "";
   const fields = namedFields();
   return labels + (fields.length ? ` with ${new Intl.ListFormat("en").format(fields)}` : "");
 }
 
-/** What a query is called. */
+/** The name of a query. */
 function called({ by, value, name, image }) {
   if (by === "vector") return `A vector of ${number.format(value.length)} numbers`;
   if (by === "text") return `“${value}”`;
@@ -53,7 +53,7 @@ function showQuery() {
   const label = words(query.label);
   $("query").hidden = false;
   $("query-title").replaceChildren(...[label || what, label && what, query.source].filter(Boolean).map((text, i) => element(i ? "small" : "span", "", text)));
-  // Long names are cut off.
+  // Long names are truncated.
   for (const line of $("query-title").children) line.title = line.textContent;
   const name = label ? `${label} (${what.toLowerCase()})` : what;
   $("preview").hidden = !query.image;
@@ -73,7 +73,7 @@ function showBits() {
   $("metadata").replaceChildren(metadataList(state.query.metadata), ...original(state.query.link));
 }
 
-/** The way to an item's original, where there is one. */
+/** The link to the original of an item, if there is one. */
 function original(url) {
   if (!url) return [];
   const link = element("a", "original", "Open the original");
@@ -81,7 +81,7 @@ function original(url) {
   return [link];
 }
 
-/** Marks in the query's code the bits in which a result differs. */
+/** Marks the bits of the query's code that differ from a result's. */
 function mark(bits) {
   $("bits").querySelector(".bit-differs")?.setAttribute("d", cells(bits, columns(state.info.bits)));
 }
@@ -99,7 +99,7 @@ function showSummary(labelled, same) {
   showHistogram(hits, same, labelled);
 }
 
-/** How far rescored neighbours are certain. */
+/** How far the rescored neighbours are certain to be complete. */
 function certainty({ exact, certain_within }) {
   const within = certain_within === null ? "" : `, and everything within ${plural(certain_within, "bit")} is among them`;
   return `Ordered by cosine: the candidates are ${exact ? "exactly the nearest by code" : "near by code"}${within}.`;
@@ -151,7 +151,7 @@ function card(hit, match) {
   return element("li", "", link);
 }
 
-/** A code as a drawing, so many cells in a row, in which the bits that differ from another are marked. */
+/** A drawing of a code with a fixed number of cells per row. Bits that differ from another code are marked. */
 function drawn(code, differ, across, label = "") {
   const { bits } = state.info;
   const places = (value) => bitsOf(code, bits).flatMap((bit, k) => (bit === value ? [k] : []));
@@ -159,7 +159,7 @@ function drawn(code, differ, across, label = "") {
   return svg(room(bits, across), label, path(0), path(1), shape("path", { class: "bit-differs", d: cells(differ, across) }));
 }
 
-/** A place for each neighbour to come, or the last ones, paler. */
+/** A placeholder for each expected neighbour, or the previous neighbours, paler. */
 export function waiting(k) {
   if ($("grid").childElementCount) {
     $("grid").classList.add("stale");
@@ -169,7 +169,7 @@ export function waiting(k) {
   $("grid").replaceChildren(...Array.from({ length: Math.min(20, k) }, () => element("li", "skeleton")));
 }
 
-/** A few words in place of results, and what may be done: `[text, act]`, the first first. */
+/** A short message in place of results, with actions: `[text, act]`, the most important one first. */
 export function notice(title, text, ...actions) {
   $("notice").hidden = false;
   $("notice").className = can("image") ? "notice" : "notice pictureless";

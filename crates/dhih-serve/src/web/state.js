@@ -1,29 +1,30 @@
-// What the page is about, and the address that says so (?id=, ?sample=, ?text= or ?code=, and ?label= for each label of the
-// filter, ?where= for its metadata, ?collection= for another collection), so that back, reload and links work.
+// The state of the page, and the address that represents it (?id=, ?sample=, ?text= or ?code=, and ?label= for each label of the filter,
+// ?where= for its metadata, ?collection= for another collection), so that back, reload and links work.
 import { collection } from "./request.js";
 
 export const state = {
   info: null, // answer of /v1/info
   query: null, // { by: "id" | "sample" | "code" | "text" | "vector" | "file", value, label, image, source, name, file }
   answer: null, // answer of the last search
-  labels: [], // the filter: any of these, or all images where there are none
-  fields: {}, // the filter by metadata: { name: [values] } or { name: { gte, lte } }, all of which an item must meet
+  labels: [], // the label filter: any of these labels; empty for all images
+  fields: {}, // the metadata filter: { name: [values] } or { name: { gte, lte } }, all of which an item must meet
 };
 
-/** Whether a search may go by this: `image`, `text`, `vector`, `code`, `id` or `sample`. Images, as long as nothing is known. */
+/** Whether the service takes this kind of query: `image`, `text`, `vector`, `code`, `id` or `sample`. Assumes images until the service has
+ * answered. */
 export const can = (by) => state.info?.search_by.includes(by) ?? by === "image";
 
-/** What the index has, in a word. */
+/** The word for what the index contains, for messages. */
 export const noun = () => (can("image") ? "image" : "item");
 
-/** Whether a query has no address: it is too long for one. */
+/** Whether a query is too long for an address. */
 const isLong = (query) => query.by === "file" || query.by === "vector";
 
-/** Uploaded images by their code, the last one last: { image: URL, name, file }. */
+/** Uploaded images by their code, the most recent one last: { image: URL, name, file }. */
 const uploads = new Map();
 const MOST_UPLOADS = 20;
 
-/** Keeps an uploaded image to come back to, and lets the oldest go. */
+/** Keeps an uploaded image for the back button, and discards the oldest. */
 export function keepUpload(code, upload) {
   if (uploads.has(code)) URL.revokeObjectURL(uploads.get(code).image);
   uploads.delete(code);
@@ -49,7 +50,7 @@ export function fromAddress() {
   return { query: asked(params), labels: [...new Set(params.getAll("label"))], fields: where(params.get("where")) };
 }
 
-/** The filter by metadata of an address, as far as it is one. */
+/** The metadata filter in an address, if it is valid. */
 function where(text) {
   try {
     const fields = Object.entries(JSON.parse(text ?? "{}"));

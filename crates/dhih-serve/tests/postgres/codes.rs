@@ -1,8 +1,8 @@
-//! Codes to search, drawn from a seed: of no structure, or as networks learn them: many of few kinds, and most of them equal.
+//! Codes for searches, drawn from a seed: either random, or clustered like learned codes, most of which are equal to others.
 
 use dhih_index::{CodeSet, Codes, bytes_per_code};
 
-/// A stream of numbers (splitmix64).
+/// A random number generator (splitmix64).
 pub struct Numbers(pub u64);
 
 impl Numbers {
@@ -18,11 +18,11 @@ impl Numbers {
     }
 }
 
-/// How codes are drawn.
+/// The distribution of codes.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     Random,
-    /// Around so many codes.
+    /// Codes around this number of centres.
     Learned(usize),
 }
 
@@ -33,12 +33,12 @@ pub fn draw(bits: u32, count: usize, kind: Kind, numbers: &mut Numbers) -> Codes
     let values: Vec<f32> = match kind {
         Kind::Random => (0..count).flat_map(|_| uniform(numbers)).collect(),
         Kind::Learned(kinds) => {
-            // The same kinds whatever was drawn before.
+            // The centres do not depend on what was drawn before.
             let mut own = Numbers(u64::from(bits));
             let kinds: Vec<Vec<f32>> = (0..kinds).map(|_| uniform(&mut own)).collect();
             let one = |_| {
                 let mut code = kinds[numbers.below(kinds.len() as u64) as usize].clone();
-                // Half have no bit flipped, a quarter one, and so on.
+                // Half of the codes have no flipped bit, a quarter has one, and so on.
                 for _ in 0..numbers.next().trailing_ones() {
                     let bit = numbers.below(u64::from(bits)) as usize;
                     code[bit] = -code[bit];
@@ -56,7 +56,7 @@ pub fn draw(bits: u32, count: usize, kind: Kind, numbers: &mut Numbers) -> Codes
     codes
 }
 
-/// Items with ids far apart and in no order.
+/// Items with widely spaced ids in random order.
 pub fn items(bits: u32, count: usize, kind: Kind, seed: u64) -> CodeSet {
     let mut numbers = Numbers(seed);
     let codes = draw(bits, count, kind, &mut numbers);

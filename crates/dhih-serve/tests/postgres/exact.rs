@@ -1,4 +1,4 @@
-//! Searches of the store, beside those of the local index and of the plain scan: the same hits, in the same order.
+//! Searches of the store are compared with those of the local index and of a flat scan: the same hits in the same order.
 
 use dhih_index::{CodeSet, Flat, Hit, Index, IndexBuilder};
 use dhih_serve::{
@@ -19,14 +19,14 @@ fn hits(found: &Found) -> Vec<Hit> {
     found.neighbours.iter().map(|n| Hit::new(n.distance, n.id)).collect()
 }
 
-/// What a search must find.
+/// The expected hits of a search.
 fn expected(set: &CodeSet, code: &[u8], k: usize, radius: u32) -> Vec<Hit> {
     let mut all = Flat::of(set).unwrap().within(code, radius).unwrap();
     all.truncate(k);
     all
 }
 
-/// Compares searches of all kinds; how many were exhaustive, and how many not.
+/// Compares searches of all kinds. Returns the numbers of exhaustive and of other searches.
 fn compare(cluster: &Cluster, set: &CodeSet, kind: Kind) -> (usize, usize) {
     let bits = set.codes.bits();
     let dir = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ fn searches_find_what_the_local_index_finds() {
     assert!(exhaustive > 20 && probed > 20, "{exhaustive} exhaustive, {probed} not");
 }
 
-/// The statement of a search, from the server's log, as the server plans it.
+/// The statement of a search is taken from the server's log and explained by the server.
 #[test]
 fn indexes_answer_without_a_look_into_the_table() {
     let servers = Servers::of(Size::shards(1));
@@ -123,7 +123,7 @@ fn a_capped_radius_is_told_and_what_is_within_it_is_whole() {
         let capped = cluster.search(&query(code, 50, 64)).unwrap();
         assert_eq!(hits(&capped), expected(&set, code, 50, 14));
         assert_eq!(capped.capped_radius, Some(14), "there are more than those");
-        // What was not asked for is not missing.
+        // A request within the radius lacks nothing.
         for (k, radius) in [(1, 64), (50, 14), (50, 3)] {
             let found = cluster.search(&query(code, k, radius)).unwrap();
             assert_eq!(hits(&found), expected(&set, code, k, radius));
@@ -155,7 +155,7 @@ fn queries_that_cannot_be_answered_are_refused() {
     assert_eq!(cluster.code(u64::MAX).unwrap(), None);
 }
 
-/// PostgreSQL says itself which partition an id belongs to.
+/// PostgreSQL itself tells which partition an id belongs to.
 #[test]
 fn items_are_on_the_shards_on_which_postgresql_looks_for_them() {
     let servers = Servers::of(Size::shards(1));

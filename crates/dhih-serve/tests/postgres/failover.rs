@@ -1,4 +1,4 @@
-//! Hosts that die, hang and come back, while searches go on: every answer whole and the same, or an error that names the shard.
+//! Hosts die, hang and return during searches. Every answer is complete and the same, or an error that names the shard.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,18 +16,18 @@ use super::{
     servers::Servers,
 };
 
-/// The time within which searches must go on.
+/// The time within which searches must succeed again.
 const RECOVERY: Duration = Duration::from_secs(5);
 const SEARCHES: usize = 1000;
 const K: usize = 10;
 
-/// Why a part of the store does not answer.
+/// The error of a part of the store that does not answer.
 fn unavailable(error: &SearchError) -> Option<&Error> {
     let SearchError::Unavailable { source, .. } = error else { return None };
     source.downcast_ref()
 }
 
-/// Answers of a scan.
+/// The answers of a flat scan.
 fn oracle(set: &CodeSet) -> Vec<Vec<(u32, u64)>> {
     let flat = Flat::of(set).unwrap();
     let of = |code| flat.knn(code, K).unwrap().iter().map(|hit| (hit.distance, hit.id)).collect();
@@ -46,7 +46,8 @@ fn search(cluster: &Cluster, code: &[u8]) -> Result<Vec<(u32, u64)>, SearchError
     Ok(found.neighbours.iter().map(|hit| (hit.distance, hit.id)).collect())
 }
 
-/// 1,000 searches on four threads, with `strike` after the first 200: all right, and none slower than hosts may take to change.
+/// Runs 1,000 searches on four threads, with `strike` after the first part. All must be correct, and none slower than a failover may be.
+/// Returns the slowest time.
 fn all_right(cluster: &Cluster, set: &CodeSet, strike: impl FnOnce()) -> Duration {
     let expected = oracle(set);
     let (next, struck) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -60,7 +61,7 @@ fn all_right(cluster: &Cluster, set: &CodeSet, strike: impl FnOnce()) -> Duratio
                         if number >= SEARCHES {
                             return slowest;
                         }
-                        // Most of them come after it.
+                        // Most searches must come after the strike.
                         while number > SEARCHES / 4 && !struck.load(Ordering::Acquire) {
                             std::thread::yield_now();
                         }
@@ -95,17 +96,17 @@ fn searches_go_on_when_a_primary_dies_or_hangs() {
     let slowest = all_right(&cluster, &set, || servers.primaries[0].kill());
     println!("a primary killed: the slowest of {SEARCHES} searches took {slowest:?}");
 
-    // The coordinator is not asked by searches.
+    // Searches do not need the coordinator.
     servers.coordinator.kill();
     all_right(&cluster, &set, || ());
     servers.coordinator.restart();
 
-    // The other shard's primary hangs: connections stay open, and nothing answers.
+    // The primary of the other shard hangs: connections stay open, but nothing answers.
     let slowest = all_right(&cluster, &set, || servers.primaries[1].hang(true));
     println!("a primary stopped: the slowest of {SEARCHES} searches took {slowest:?}");
     servers.primaries[1].hang(false);
 
-    // One that is opened meanwhile finds the standby.
+    // A store that is opened meanwhile finds the standby.
     assert_eq!(search(&servers.open(), set.codes.get(0)).unwrap(), oracle(&set)[0]);
 }
 
@@ -144,18 +145,18 @@ fn a_shard_without_hosts_is_named_and_nothing_is_answered_without_it() {
     for (row, expected) in expected.iter().enumerate() {
         assert_eq!(&search(&cluster, set.codes.get(row)).unwrap(), expected);
     }
-    // A standby alone is enough to search, not to load.
+    // A standby alone is sufficient for searching, but not for loading.
     let error = servers.loader().stage(vec![set.clone()]).err().unwrap().to_string();
     assert!(error.contains("does not allow writes"), "{error}");
     servers.primaries[1].restart();
-    // A standby that is down is told of, and is no reason to refuse.
+    // A standby that is down is reported, but does not prevent a load.
     servers.standbys[0].kill();
     let loaded = servers.load(&set);
     let name = format!("127.0.0.1:{}: ", servers.standbys[0].port);
     assert!(loaded.unchecked.len() == 1 && loaded.unchecked[0].starts_with(&name), "{loaded:?}");
 }
 
-/// A standby that comes back lacks what was loaded meanwhile until it has caught up: it is not asked before.
+/// A returning standby lacks what was loaded meanwhile until it has caught up. It is not searched before that.
 #[test]
 fn a_host_that_is_behind_is_not_asked() {
     let mut servers = Servers::start();
@@ -165,7 +166,7 @@ fn a_host_that_is_behind_is_not_asked() {
     servers.load(&new);
     let cluster = servers.open();
     assert!(cluster.holds(&new));
-    // It follows nobody now.
+    // The standby has no primary now, so it cannot catch up.
     let standby = &mut servers.standbys[0];
     standby.restart_with(&["primary_conninfo="]);
     servers.primaries[0].kill();
@@ -194,7 +195,7 @@ fn a_search_ends_when_its_time_is_over() {
     assert_eq!(what, "shard 1 (dhih_shard_1)");
 }
 
-/// The story: a client gave up, and PostgreSQL went on with its search, and a worker of the service waited for it.
+/// The bug: after a client had gone, PostgreSQL continued its search, and a worker of the service waited for that.
 #[test]
 fn a_search_that_is_given_up_ends_here_and_at_the_server() {
     let set = items(48, 300, Kind::Random, 5);
@@ -225,7 +226,7 @@ fn a_search_that_is_given_up_ends_here_and_at_the_server() {
         scope.spawn(move || server.sql_as_owner(&lock));
         let search = scope.spawn(|| {
             let started = Instant::now();
-            // Until the lock is there, searches are answered.
+            // Searches are answered until the lock is taken.
             while started.elapsed() < Duration::from_secs(60) {
                 let query = Query {
                     code: set.codes.get(0),

@@ -1,4 +1,4 @@
-//! Generations: what is loaded is what is searched, once all of it is there; what is not whole, or of others, is refused.
+//! Generations: after a load is complete, its codes are searched. Incomplete or foreign generations are refused.
 
 use dhih_index::CodeSet;
 use dhih_serve::{
@@ -34,6 +34,7 @@ fn a_generation_that_is_not_whole_is_not_switched_to() {
         ("UPDATE TABLE SET code = ~code WHERE id = (SELECT min(id) FROM TABLE)", false),
         ("UPDATE TABLE SET s_0 = s_0 # 1 WHERE id = (SELECT min(id) FROM TABLE)", false),
         ("UPDATE TABLE SET id = -id WHERE id = (SELECT max(id) FROM TABLE)", false),
+        ("UPDATE TABLE SET facets = '{}' WHERE id = (SELECT max(id) FROM TABLE)", false),
     ] {
         let staged = servers.loader().stage(vec![new.clone()]).unwrap();
         let table = format!("dhih.codes_g{}", staged.generation());
@@ -48,7 +49,7 @@ fn a_generation_that_is_not_whole_is_not_switched_to() {
         assert_eq!((cluster.len(), cluster.generation()), (500, 1));
         assert_eq!(servers.coordinator.sql("SELECT count(*) FROM dhih.codes").trim(), "500");
     }
-    // What those have left is gone after the next load.
+    // The next load removes the remains of failed loads.
     let loaded = servers.load(&new);
     for shard in &servers.primaries {
         let tables = shard.sql("SELECT relname FROM pg_class WHERE relname LIKE 'codes_g%' AND relkind = 'r' ORDER BY 1");
@@ -75,11 +76,11 @@ fn a_new_generation_is_searched_once_it_is_opened_and_the_one_before_goes_on() {
     let mut other = sets[0].clone();
     other.ids.as_mut().unwrap()[7] += 1;
     assert!(!first.holds(&other));
-    // Of other bits, and the first is dropped.
+    // The new generation has another number of bits, and the first one is dropped.
     servers.load(&sets[2]);
     assert!(nearest(&second, sets[1].codes.get(0)) == 0);
     let code = sets[0].codes.get(0);
-    // Its connections know the table that is gone.
+    // Connections of `first` refer to a table that was dropped.
     let error = first
         .search(&Query { code, k: 1, radius: 48, filter: None, codes: true, cancellation: None })
         .unwrap_err();
@@ -89,7 +90,7 @@ fn a_new_generation_is_searched_once_it_is_opened_and_the_one_before_goes_on() {
     assert_eq!(servers.coordinator.sql(states).trim(), "1 dropped, 2 previous, 3 current");
 }
 
-/// The coordinator's view is for SQL. What a search filters by is done by the shards.
+/// The coordinator's view is for use in SQL. The shards apply the conditions of a query.
 #[test]
 fn the_view_asks_the_shards_and_has_them_filter() {
     let servers = Servers::of(Size::shards(2));
@@ -123,15 +124,15 @@ fn codes_that_a_store_cannot_hold_are_refused() {
     assert!(error.contains("shard 0") && error.contains("23505"), "{error}");
     let error = refused(Cluster::open(&servers.store()));
     assert!(matches!(error, Error::Empty), "{error}");
-    let many = LoadConfig { store: servers.store(), substrings: Some(17) };
+    let many = LoadConfig { substrings: Some(17), ..LoadConfig::new(servers.store()) };
     let error = refused(Loader::new(many).unwrap().stage(vec![set.clone()])).to_string();
     assert!(error.contains("17"), "{error}");
-    // Two at once.
+    // Two loads at once.
     let first = servers.loader().stage(vec![set.clone()]).unwrap();
     let error = refused(servers.loader().stage(vec![set.clone()]));
     assert!(matches!(error, Error::Loading), "{error}");
     first.switch().unwrap();
-    // In several files.
+    // Codes in several files.
     let parts = [items(16, 40, Kind::Random, 1), items(16, 60, Kind::Random, 2)];
     let [one, mut two] = parts;
     two.ids.as_mut().unwrap().iter_mut().for_each(|id| *id += 1);
@@ -159,12 +160,12 @@ fn a_coordinator_that_does_not_fit_is_refused() {
         assert!(error.contains(part), "{error}");
         assert!(!error.contains("ss%5Cw") && !error.contains("ss\\w"), "{error}");
     }
-    // A password that is not in the string.
+    // The password is given apart from the connection string.
     let bare = StoreConfig::new(url.replace(":p%27a%20ss%5Cw%40rd@", "@"));
     assert!(open(&bare).to_string().contains("password"));
     let given = StoreConfig { password: Some(super::servers::PASSWORD.into()), ..bare };
     assert_eq!(Cluster::open(&given).unwrap().len(), 30);
-    // A third shard, of which the generation knows nothing; a gap; none.
+    // Wrong sets of foreign servers: a third shard that the generation does not have, a gap, and none.
     let change = |sql: &str| servers.coordinator.sql_as_owner(sql);
     change(
         "CREATE SERVER dhih_shard_2 FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', dbname 'dhih')",
@@ -178,7 +179,7 @@ fn a_coordinator_that_does_not_fit_is_refused() {
     assert!(matches!(open(&servers.store()), Error::Shards { expected: 2, found: 1, .. }));
     change("ALTER SERVER dhih_shard_0 RENAME TO one_more");
     assert!(matches!(open(&servers.store()), Error::NoShards));
-    // Hosts that were mixed up.
+    // The hosts of two shards are interchanged.
     change(
         "ALTER SERVER another RENAME TO dhih_shard_0; ALTER SERVER one_more RENAME TO dhih_shard_1",
     );

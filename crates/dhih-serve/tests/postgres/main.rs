@@ -1,5 +1,5 @@
-//! A store in PostgreSQL, on real servers: two shards with a hot standby each, and a coordinator. They are made anew for each test,
-//! listen on loopback alone, and end with it. What they need is PostgreSQL 15 or newer, Debian's package `postgresql` say.
+//! Tests of a store in PostgreSQL on real servers: two shards with a hot standby each, and a coordinator. The servers are created for each
+//! test, listen only on loopback, and end with the test. They need PostgreSQL 15 or newer, for example Debian's package `postgresql`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +12,7 @@ mod common;
 
 mod codes;
 mod exact;
+mod facets;
 mod failover;
 mod loading;
 mod servers;

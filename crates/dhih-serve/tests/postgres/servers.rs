@@ -1,5 +1,5 @@
-//! PostgreSQL servers in a folder that goes away with the test. Where the test runs as root, they run as another user: PostgreSQL
-//! refuses to run as root.
+//! PostgreSQL servers in a temporary folder. If the test runs as root, the servers run as another user, because PostgreSQL refuses to run
+//! as root.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 use dhih_serve::postgres::{Cluster, LoadConfig, Loaded, Loader, StoreConfig};
 use tempfile::TempDir;
 
-/// With what has to be escaped, in connection strings and in SQL.
+/// The password has characters that must be escaped in connection strings and in SQL.
 pub const PASSWORD: &str = "p'a ss\\w@rd";
 const ADMIN: &str = "not the same";
 const START: Duration = Duration::from_secs(30);
@@ -30,11 +30,11 @@ pub struct Servers {
     pub coordinator: Server,
     pub primaries: Vec<Server>,
     pub standbys: Vec<Server>,
-    // Goes last: the servers are in it.
+    // Fields are dropped in order. The folder comes last, because the files of the servers are in it.
     folder: TempDir,
 }
 
-/// How many of each there are.
+/// The numbers of servers.
 #[derive(Clone, Copy)]
 pub struct Size {
     pub shards: usize,
@@ -44,14 +44,14 @@ pub struct Size {
 }
 
 impl Size {
-    /// So many shards, without standbys.
+    /// This number of shards, without standbys.
     pub fn shards(shards: usize) -> Self {
         Self { shards, standbys: 0, settings: &[] }
     }
 }
 
 impl Servers {
-    /// Two shards with a standby each.
+    /// Two shards, each with a standby.
     pub fn start() -> Self {
         Self::of(Size { standbys: 2, ..Size::shards(2) })
     }
@@ -83,7 +83,7 @@ impl Servers {
         servers
     }
 
-    /// As an administrator does by `docs/src/scaling.md`.
+    /// Sets the servers up as an administrator would by `docs/src/scaling.md`.
     fn set_up(&self) {
         let grants = "CREATE EXTENSION postgres_fdw; GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO dhih";
         self.coordinator.sql(grants);
@@ -111,7 +111,7 @@ impl Servers {
     }
 
     pub fn loader(&self) -> Loader {
-        Loader::new(LoadConfig { store: self.store(), substrings: None }).unwrap()
+        Loader::new(LoadConfig::new(self.store())).unwrap()
     }
 
     pub fn load(&self, set: &dhih_index::CodeSet) -> Loaded {
@@ -131,7 +131,7 @@ impl Server {
     fn start(data: PathBuf, options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let mut last = String::new();
-        // Another program may have taken the port that was free.
+        // Another program may have taken the free port meanwhile.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             match Self::start_at(data.clone(), port, options.clone()) {
@@ -177,21 +177,21 @@ impl Server {
         Err(fs::read_to_string(log).unwrap_or_default())
     }
 
-    /// Dies at once, as when the power fails.
+    /// Kills the server at once, like a loss of power.
     pub fn kill(&mut self) {
         let id = self.process.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        // They would answer for a moment longer. Those that have ended by themselves are no failure.
+        // Child processes would answer for a moment longer. Those that have already ended are no failure.
         let kill = format!("kill -KILL {children}");
         let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status().unwrap();
     }
 
-    /// Comes back at the same port, with its data.
+    /// Restarts the server at the same port with its data.
     pub fn restart(&mut self) {
         self.quit();
-        // A process of the one that died may still have its memory.
+        // A process of the killed server may still hold its shared memory.
         let started = Instant::now();
         loop {
             let _ = fs::remove_file(self.data.join("postmaster.pid"));
@@ -205,20 +205,21 @@ impl Server {
         }
     }
 
-    /// Comes back with other settings.
+    /// Restarts the server with other settings.
     pub fn restart_with(&mut self, options: &[&str]) {
         self.options = options.iter().map(|&option| option.to_owned()).collect();
         self.restart();
     }
 
-    /// Hangs, or goes on: it and all its processes. Connections stay, and new ones are taken by the system alone.
+    /// Stops or continues the server and all its processes. While it is stopped, existing connections stay open, and only the operating
+    /// system accepts new ones.
     pub fn hang(&self, hangs: bool) {
         let signal = if hangs { "STOP" } else { "CONT" };
         let parent = self.process.id().to_string();
         let mut processes = vec![parent.clone()];
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            // `pid (name) state parent`, and a name may have anything in it.
+            // The format is `pid (name) state parent`, and the name may contain anything.
             let of = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
             if of == Some(parent.as_str()) {
                 processes.push(entry.file_name().into_string().unwrap());
@@ -241,12 +242,12 @@ impl Server {
         }
     }
 
-    /// What statements answer, to an administrator: a line a row.
+    /// The result of SQL statements as administrator, one line for each row.
     pub fn sql(&self, text: &str) -> String {
         self.psql("postgres", ADMIN, text)
     }
 
-    /// The same, to the role that owns the store.
+    /// The result of SQL statements as the role that owns the store.
     pub fn sql_as_owner(&self, text: &str) -> String {
         self.psql("dhih", PASSWORD, text)
     }
@@ -258,7 +259,7 @@ impl Server {
         run(&mut psql)
     }
 
-    /// All that the server has written.
+    /// The complete log of the server.
     pub fn log(&self) -> String {
         fs::read_to_string(self.data.with_extension("log")).unwrap()
     }
@@ -274,7 +275,7 @@ impl Drop for Server {
     }
 }
 
-/// A folder of a new server, with the roles and the database that all have.
+/// Initialises the folder of a new server, with the roles and the database that all servers have.
 fn init(data: &Path) {
     let password = data.with_extension("password");
     fs::write(&password, ADMIN).unwrap();
@@ -300,7 +301,7 @@ fn init(data: &Path) {
     }
 }
 
-/// A program of PostgreSQL's.
+/// The path of one of PostgreSQL's programs.
 fn binary(name: &str) -> PathBuf {
     let folders = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let version = |path: &PathBuf| {
@@ -317,17 +318,17 @@ fn binary(name: &str) -> PathBuf {
     })
 }
 
-/// A command as the user that servers run as.
+/// A command that runs as the user of the servers.
 fn as_owner(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let Some(owner) = owner() else { return Command::new(program) };
     let mut command = Command::new("setpriv");
     command.arg(format!("--reuid={owner}")).args(["--clear-groups", "--pdeathsig=QUIT", "--"]);
-    // The folder that the test runs in need not be open to others.
+    // Other users may not have access to the folder that the test runs in.
     command.arg(program).current_dir("/");
     command
 }
 
-/// The user that servers run as, where that is not the one that runs the test.
+/// The user of the servers, if it differs from the user that runs the test.
 fn owner() -> Option<&'static str> {
     let is_root = run(Command::new("id").arg("-u")).trim() == "0";
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -335,7 +336,7 @@ fn owner() -> Option<&'static str> {
     is_root.then(|| if has("postgres") { "postgres" } else { "nobody" })
 }
 
-/// Gives a folder to the user that servers run as.
+/// Gives a folder to the user of the servers.
 pub fn hand_over(path: &Path) {
     if let Some(owner) = owner() {
         run(Command::new("chown").arg("-R").arg(owner).arg(path));
@@ -344,11 +345,11 @@ pub fn hand_over(path: &Path) {
 
 fn signal_all(signal: &str, processes: &[String]) {
     let command = format!("kill -{signal} {} 2>/dev/null", processes.join(" "));
-    // One may have ended meanwhile.
+    // A process may have ended meanwhile.
     let _ = Command::new("sh").args(["-c", &command]).status();
 }
 
-/// What a command that must succeed prints.
+/// The output of a command that must succeed.
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());

@@ -1,4 +1,4 @@
-//! The service over a store, by its routes and as a program: the same answers as over an index, and refusals where a store cannot.
+//! The service over a store, by its routes and as a program: the same answers as over an index, and errors for what a store cannot do.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -28,7 +28,7 @@ fn router(run: Run) -> Router {
     app(state(run, Limits::default(), Keys::default()))
 }
 
-/// What is to be the same, whatever is searched.
+/// The part of an answer that must be the same for index and store.
 fn part(mut answer: Value) -> Value {
     answer.as_object_mut().unwrap().remove("took_ms");
     answer.as_object_mut().unwrap().remove("exhaustive");
@@ -70,7 +70,7 @@ async fn answers_are_those_of_the_index() {
     let batch = send(&store, json("/v1/search/batch", &batch)).await.ok();
     assert_eq!(batch["answers"][0]["hits"][0]["id"], ids[0]);
     assert_eq!(batch["answers"][2]["error"]["code"], "not_found");
-    // Items, their labels and thumbnails are the run's own.
+    // Items, their labels and thumbnails are those of the run.
     let path = format!("/v1/items/{}", ids[4]);
     let expected = send(&local, get(&path)).await.ok();
     let found = send(&store, get(&path)).await.ok();
@@ -86,14 +86,11 @@ async fn answers_are_those_of_the_index() {
     assert_eq!((&info["items"], &info["bits"]), (&ITEMS.into(), &BITS.into()));
     assert_eq!((&info["index"], &info["store"]["kind"]), (&Value::Null, &"postgresql".into()));
     assert_eq!((&info["store"]["shards"], &info["store"]["generation"]), (&2.into(), &1.into()));
-    assert_eq!((&info["writable"], &info["labels"]), (&false.into(), &"none".into()));
+    assert_eq!((&info["writable"], &info["labels"]), (&false.into(), &"single".into()));
     let add = fields("/v1/items", &[("image", &png(1)[..])]);
     send(&store, add).await.refused(403, "read_only", "dhih-serve load");
     let delete = with_method(axum::http::Method::DELETE, &path);
     send(&store, delete).await.refused(403, "read_only", "dhih-serve load");
-    let label = format!("/v1/search?label={}", CLASSES[0]);
-    let label = send(&store, json(&label, r#"{"sample":3}"#)).await;
-    label.refused(400, "invalid_parameter", "without labels");
     let timed = send(&store, json("/v1/search?budget_us=500", r#"{"sample":3}"#)).await;
     timed.refused(400, "invalid_parameter", "leave `budget_us` out");
     let explained = send(&store, json("/v1/search?explain=true", r#"{"sample":3}"#)).await;
@@ -119,6 +116,9 @@ async fn other_items_have_no_labels_and_a_new_generation_comes_by_reload() {
     let image = send(&app, get(found["hits"][0]["image_url"].as_str().unwrap())).await;
     assert_eq!(image.header("content-type"), "image/svg+xml");
     assert_eq!(send(&app, get("/v1/info")).await.ok()["thumbnails"], false);
+    let label = format!("/v1/search?label={}", CLASSES[0]);
+    let label = send(&app, json(&label, r#"{"sample":3}"#)).await;
+    label.refused(400, "invalid_parameter", "without labels");
 
     servers.load(&fixture.codes());
     assert_eq!(send(&app, get("/v1/info")).await.ok()["store"]["generation"], 1);
@@ -162,8 +162,8 @@ fn a_store_of_another_model_or_of_other_bits_is_refused() {
     assert!(refusal().contains("48 bits"), "{}", refusal());
 }
 
-/// The story: codes were loaded, and services went on with a generation that the load after that dropped, so that all searches failed until
-/// somebody reloaded; and `/readyz` said that all was well.
+/// The bug: after a load, services continued with a generation that the next load dropped. All searches then failed until someone reloaded,
+/// while `/readyz` reported no fault.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_generation_is_served_by_itself_and_readiness_tells_of_shards_that_are_down() {
     let mut servers = Servers::of(Size::shards(1));
@@ -175,13 +175,13 @@ async fn a_new_generation_is_served_by_itself_and_readiness_tells_of_shards_that
     let mut watch = StoreWatch::new(state);
     let search = async || send(&app, json("/v1/search", r#"{"sample":3}"#)).await;
     let generation = async || send(&app, get("/v1/info")).await.ok()["store"]["generation"].clone();
-    // Two generations on, the one that was opened is dropped.
+    // After two more generations, the one that was opened is dropped.
     for expected in [2, 3] {
         servers.load(&fixture.codes());
         tokio::task::block_in_place(|| watch.check());
         assert_eq!((generation().await, search().await.status.as_u16()), (expected.into(), 200));
     }
-    // Codes of another model are refused, once, and those before are searched on.
+    // Codes of another model are refused once, and the previous ones are still searched.
     servers.load(&other.codes());
     for _ in 0..2 {
         tokio::task::block_in_place(|| watch.check());
@@ -203,7 +203,7 @@ async fn a_new_generation_is_served_by_itself_and_readiness_tells_of_shards_that
     assert_eq!(search().await.status, 200);
 }
 
-/// The story: a shard hung, searches waited for it on the threads that also decode pictures and read thumbnails, and those requests were
+/// The bug: while a shard hung, searches waited for it on the threads that also decode pictures and read thumbnails, so those requests were
 /// refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_hangs_takes_no_worker_from_local_work() {
@@ -224,7 +224,7 @@ async fn a_shard_that_hangs_takes_no_worker_from_local_work() {
         let app = app.clone();
         tokio::spawn(async move { send(&app, get("/v1/items/1")).await.status })
     };
-    // By now those that got no place are refused, and two wait for the shard.
+    // By now, searches without a place have been refused, and two wait for the shard.
     tokio::time::sleep(2 * second).await;
     assert!(
         asked.iter().filter(|search| !search.is_finished()).count()
@@ -241,7 +241,7 @@ async fn a_shard_that_hangs_takes_no_worker_from_local_work() {
     }
 }
 
-/// What a program says that ends: neither password nor connection string is in it.
+/// The output of a program that has ended, which must contain neither the password nor the connection string.
 fn said(output: &Output) -> String {
     let all = format!(
         "{}{}",

@@ -1,4 +1,4 @@
-//! Connections to servers with certificates: encrypted, and to whom they should be.
+//! Encrypted connections to servers, whose certificates and names are verified.
 
 use std::fs;
 
@@ -41,7 +41,7 @@ fn connections_are_encrypted_and_certificates_checked() {
                 .success()
         );
         hand_over(&data);
-        // Nobody comes in without.
+        // The server refuses unencrypted connections.
         let rules = fs::read_to_string(data.join("pg_hba.conf")).unwrap();
         fs::write(data.join("pg_hba.conf"), rules.replace("\nhost ", "\nhostssl ")).unwrap();
         server.restart_with(&["ssl=on"]);
@@ -49,7 +49,7 @@ fn connections_are_encrypted_and_certificates_checked() {
     let open = |config: StoreConfig| Cluster::open(&config).map_err(|error| error.to_string());
     let encrypted = StoreConfig { ca: Some(ca), ..servers.store() };
     let set = items(16, 50, Kind::Random, 1);
-    let loader = Loader::new(LoadConfig { store: encrypted.clone(), substrings: None }).unwrap();
+    let loader = Loader::new(LoadConfig::new(encrypted.clone())).unwrap();
     loader.stage(vec![set.clone()]).unwrap().switch().unwrap();
     assert!(open(encrypted).unwrap().holds(&set));
 

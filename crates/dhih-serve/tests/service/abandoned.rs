@@ -1,5 +1,5 @@
-//! Images of clients that went away. The bug: their places were given back and they were not, so that they were encoded for nobody, before
-//! those who came later, and the queue had no bound.
+//! Images of clients that have gone. The bug: their places were released although the images were not dropped. They were encoded for
+//! nobody, ahead of later images, and the queue was unbounded.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use axum::Router;
 use dhih_serve::{AppState, Keys, Limits, QueueConfig, app};
 use tokio::task::JoinHandle;
 
-/// Longer than any of these tests takes.
+/// A time longer than any of these tests takes.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A service whose images wait for others, longer than any test.
+/// A service whose images wait for a full batch for longer than any test.
 fn waiting(limits: Limits) -> (Arc<AppState>, Router) {
     let queue = QueueConfig { capacity: 7, max_batch: 4, max_wait: LONG, ..QueueConfig::default() };
     let run = Fixture::new().load().unwrap();
@@ -37,7 +37,7 @@ async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), work).await.expect(what)
 }
 
-/// Each image that waits keeps the run that it is for: once they are dropped nobody has it but the service.
+/// Each waiting image holds the run that it is for. After the images are dropped, only the service holds it.
 #[tokio::test(flavor = "multi_thread")]
 async fn images_leave_the_queue_with_their_client() {
     let (state, app) = waiting(Limits::default());
@@ -65,7 +65,7 @@ async fn images_leave_the_queue_when_their_time_is_up() {
     until("its image is dropped", &state, 0).await;
 }
 
-/// Places are those of images, not of requests: a batch counts for what it brings.
+/// Places count images, not requests: a batch needs one for each of its images.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_more_images_than_are_ever_taken_is_told_so() {
     let (state, app) = waiting(Limits::default());

@@ -1,5 +1,5 @@
-//! Who may ask, and for what: host names, pages of other sites, keys with roles, sessions of the page, rate limits, and who may keep an
-//! answer. Pages of other sites once could change and read a service on this machine, through the browser of a visitor.
+//! Access control: host names, pages of other sites, keys with roles, sessions of the page, rate limits, and caching of answers. The bug:
+//! pages of other sites could read and change a service on this machine through the browser of a visitor.
 
 use std::{num::NonZeroU32, sync::Arc, time::Instant};
 
@@ -37,7 +37,7 @@ fn reload() -> Request<Body> {
     with_method(Method::POST, "/v1/admin/reload")
 }
 
-/// Keys named `read` and `admin`, and one of a file, named `shop`, that writes.
+/// The keys `read` and `admin`, and a key `shop` from a file with the role `write`.
 fn three_keys() -> Keys {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys.toml");
@@ -50,7 +50,7 @@ fn guarded(fixture: &Fixture) -> Arc<AppState> {
     state(fixture.writable(), Limits::default(), three_keys())
 }
 
-/// Begins a session with a key; the pair of its cookie.
+/// Begins a session with a key. Returns the name and value of its cookie.
 async fn session(app: &Router, key: &str) -> String {
     let answer = send(app, json("/v1/session", &value!({ "key": key }).to_string())).await;
     answer.ok();
@@ -134,7 +134,7 @@ async fn a_page_of_another_site_changes_nothing() {
     ] {
         assert_eq!(send(&app, with(delete(id), name, text)).await.status, 204, "{name}: {text}");
     }
-    // What a page of another site may ask, it may not read: no answer says that it may.
+    // A page of another site may send a search but not read the answer, because no CORS header allows it.
     for request in [json("/v1/search", "{\"id\":9}"), with_method(Method::OPTIONS, "/v1/search")] {
         let answer = send(&app, with(request, "origin", "http://evil.example")).await;
         let cors = |name: &axum::http::HeaderName| name.as_str().starts_with("access-control");
@@ -173,7 +173,7 @@ async fn keys_open_what_they_are_for() {
     assert_eq!(send(&app, with_key(delete(1), WRITE)).await.status, 204);
     assert_eq!(send(&app, with_key(add(), ADMIN)).await.status, 201);
     assert_eq!(send(&app, with_key(reload(), ADMIN)).await.status, 200);
-    // Of several keys the one that may do most counts; a key in a cookie counts no more.
+    // Of several keys the one with the most rights counts. A key in a cookie has no effect.
     let both = with(with_key(reload(), READ), "authorization", &format!("Bearer {ADMIN}"));
     assert_eq!(send(&app, both).await.status, 200);
     let cookie = with(get("/v1/info"), "cookie", &format!("dhih-key={ADMIN}"));
@@ -190,14 +190,14 @@ async fn a_session_stands_for_its_key_in_the_browser() {
     assert_eq!(who, value!({"name": "shop", "role": "write"}));
     assert_eq!(send(&app, by(get("/v1/items/1/image"))).await.status, 200);
     assert_eq!(send(&app, by(json("/v1/search", "{\"id\":1}"))).await.status, 200);
-    // A browser sends the cookie by itself: it has to say that a page of this service asks.
+    // A browser sends the cookie on its own, so it must also state that the page is one of this service.
     for request in [delete(1), with(delete(1), "sec-fetch-site", "none")] {
         send(&app, by(request)).await.refused(403, "cross_site", "");
     }
     let own_page = |request| with(by(request), "origin", "http://localhost:7878");
     assert_eq!(send(&app, own_page(delete(1))).await.status, 204);
     send(&app, own_page(reload())).await.refused(403, "forbidden", "`admin`");
-    // A key in a header counts before the session.
+    // A key in a header takes precedence over the session.
     let unknown = with_key(by(get("/v1/info")), "another-key-0123456789");
     send(&app, unknown).await.refused(401, "unauthorized", "");
 
@@ -257,7 +257,7 @@ async fn keys_that_are_replaced_open_nothing_and_their_sessions_end() {
     assert_eq!(back.status, 401, "a session that has ended does not come back with its key");
 }
 
-/// An address has 20 wrong attempts and one more each second; who has a right key is never locked out.
+/// An address has 20 wrong attempts and one more per second. The holder of a right key is never locked out.
 #[tokio::test]
 async fn wrong_keys_are_limited_and_right_ones_are_not() {
     let fixture = Fixture::new();
@@ -284,7 +284,7 @@ async fn a_client_beyond_its_rate_is_told_when_to_come_back() {
     let fixture = Fixture::new();
     let limits = Limits { rate_limit: NonZeroU32::new(1), ..Limits::default() };
     let app = app(state(fixture.writable(), limits, three_keys()));
-    // Each key is a client, and so are those without: together they share nothing.
+    // Each key is a client, and all requests without a key are another one. They do not share their limits.
     for key in [Some(READ), Some(ADMIN), None] {
         let (started, mut passed) = (Instant::now(), 0);
         for _ in 0..20 {
@@ -325,7 +325,7 @@ async fn what_is_behind_a_key_is_kept_by_nobody_else() {
         assert_eq!(bare.header("cache-control"), "private, no-cache");
         send(&guarded, get(&url)).await.refused(401, "unauthorized", "");
     }
-    // Where nobody is asked for a key, anybody may keep it.
+    // If reading needs no key, shared caches may store the answer.
     let open = open.app();
     let url = send(&open, get("/v1/items/3")).await.ok()["image_url"].clone();
     let kept = send(&open, get(url.as_str().unwrap())).await;
@@ -340,7 +340,7 @@ async fn what_is_behind_a_key_is_kept_by_nobody_else() {
     }
 }
 
-/// The code of the new item is the one of the old, so that nothing but its own picture tells it from the old one.
+/// The new item has the same code as the old one, so that only its thumbnail distinguishes it.
 #[tokio::test]
 async fn an_id_that_is_used_again_has_another_picture_address() {
     let fixture = Fixture::new();
@@ -355,7 +355,7 @@ async fn an_id_that_is_used_again_has_another_picture_address() {
     let hits = send(&app, json("/v1/search?radius=0", "{\"id\":3}")).await.ok();
     let hit = hits["hits"].as_array().unwrap().iter().find(|hit| hit["id"] == 3).unwrap();
     assert_eq!(hit["image_url"], new["image_url"]);
-    // A picture that may change is asked for again each time.
+    // The thumbnail of an added item may change, so it is revalidated on each use.
     let picture = send(&app, get(new["image_url"].as_str().unwrap())).await;
     assert_eq!((picture.status.as_u16(), picture.header("cache-control")), (200, "no-cache"));
 }

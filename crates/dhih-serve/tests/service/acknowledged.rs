@@ -1,5 +1,4 @@
-//! What clients of the program were answered, and whether it holds: what was acknowledged is there, what was deleted stays away, and
-//! catalogue and index agree.
+//! Checks the answers that clients of the program got: acknowledged items exist, deleted items stay deleted, and catalogue and index agree.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,16 +13,16 @@ use axum::Router;
 
 use crate::common::{ITEMS, get, json, picture, png, send};
 
-/// What is known of an item by the answers to its requests.
+/// The state of an item, as far as the answers show it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Known {
     There,
     Gone,
-    /// The outcome of its last request is not known.
+    /// The outcome of the last request is unknown.
     Either,
 }
 
-/// A program that serves. It ends with the test, also where that fails.
+/// A running program. It is killed at the end of the test, also if the test fails.
 pub struct Running(Child);
 
 impl Running {
@@ -53,7 +52,7 @@ impl Drop for Running {
     }
 }
 
-/// Starts the program, and says where it listens.
+/// Starts the program. Returns its address.
 pub fn start(command: &mut Command) -> (Running, String) {
     command.args(["--bind", "127.0.0.1:0"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -64,7 +63,7 @@ pub fn start(command: &mut Command) -> (Running, String) {
     (Running(child), address.to_owned())
 }
 
-/// Status and body of an answer; `None` where the other side went away.
+/// Status and body of an answer; `None` if the connection was lost.
 pub fn ask(address: &str, head: &str, body: &[u8]) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -81,7 +80,7 @@ pub fn ask(address: &str, head: &str, body: &[u8]) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-/// Adds the picture of this number as an item of this id. `None` where the other side went away.
+/// Adds the picture number `id` as the item `id`. `None` if the connection was lost.
 pub fn add(address: &str, id: u64) -> Option<(u16, String)> {
     let mut body = Vec::new();
     body.extend(
@@ -98,7 +97,7 @@ pub fn add(address: &str, id: u64) -> Option<(u16, String)> {
     ask(address, head, &body)
 }
 
-/// Compares the service with what is known of items that were added to a new run.
+/// Compares the service with the known states of items that were added to a new run.
 pub async fn holds(app: &Router, known: &BTreeMap<u64, Known>) {
     let mut there = BTreeSet::new();
     for (id, known) in known {
@@ -112,7 +111,7 @@ pub async fn holds(app: &Router, known: &BTreeMap<u64, Known>) {
         }
         if item.status == 200 {
             there.insert(*id);
-            // Its thumbnail is its own, and its code is the picture's.
+            // The thumbnail must be that of the item, and the code that of the picture.
             let decoded = image::load_from_memory(&image.body).unwrap().into_rgb8();
             assert_eq!(decoded.into_raw(), picture(*id as usize), "item {id}");
             let found = send(app, json("/v1/search?k=1000&radius=0", &format!("{{\"id\":{id}}}")));
@@ -120,12 +119,12 @@ pub async fn holds(app: &Router, known: &BTreeMap<u64, Known>) {
             assert!(found["hits"].as_array().unwrap().iter().any(|hit| hit["id"] == *id));
         }
     }
-    // The index has no item beside these and the run's own.
+    // The index must not have other items than these and those of the run.
     let items = send(app, get("/v1/info")).await.ok()["items"].as_u64().unwrap();
     assert_eq!(items as usize, ITEMS + there.len());
 }
 
-/// Adds an item again and again until it is made, as it is soon after a full disk has room again.
+/// Repeats adding an item until it succeeds, which must be soon after a full disk has space again.
 pub fn goes_on(add: impl Fn() -> (u16, String)) {
     let started = Instant::now();
     loop {

@@ -1,5 +1,5 @@
-//! `--cors-origin`: pages of the origins that are named may read answers, and with a key in a header change what is served. Pages of all other
-//! sites may do neither, as without the flag.
+//! `--cors-origin`: pages of the given origins may read answers and, with a key in a header, make changes. Pages of all other sites may do
+//! neither, as without the flag.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ async fn an_allowed_page_changes_with_a_key_alone() {
     send(&service, reading).await.refused(403, "forbidden", "role");
     let other = from("https://evil.example", with_key(delete(), ADMIN));
     send(&service, other).await.refused(403, "cross_site", "");
-    // A session is what a browser sends by itself, and is the own page's alone.
+    // A browser sends the cookie of a session on its own, so only pages of the service itself may use one.
     let body = serde_json::json!({ "key": ADMIN }).to_string();
     let begun = send(&service, json("/v1/session", &body)).await;
     begun.ok();
@@ -108,7 +108,7 @@ async fn an_allowed_page_changes_with_a_key_alone() {
     let deleted = send(&service, from(APP, with_key(delete(), ADMIN))).await;
     assert_eq!((deleted.status.as_u16(), readable(&deleted)), (204, Some(APP)));
     drop(service);
-    // Where nobody has a key, nobody proves to be more than a page.
+    // Without any keys, a page cannot prove that it may make changes.
     let open = allowing(&Fixture::new(), Keys::default());
     send(&open, from(APP, delete())).await.refused(403, "cross_site", "sends a key");
 }

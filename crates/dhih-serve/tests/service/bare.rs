@@ -1,5 +1,5 @@
-//! An index without a model: it is searched by codes and ids, and changed by codes. What takes a model says that there is none. Changes go to
-//! the index itself, or to its catalogue, too, where it has one.
+//! An index without a model: it is searched by codes and ids, and changed by codes. Requests that need a model are refused. Changes are
+//! written to the index and, if it has one, to its catalogue.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::common::{Fixture, fields, form, get, json, picture, png, send, state,
 const BITS: u32 = 44;
 const ITEMS: u64 = 300;
 
-/// Codes of which some are near each other.
+/// Codes, some of which are near each other.
 fn codes() -> Codes {
     let mut random = 7_u64;
     let mut next = || {
@@ -39,7 +39,7 @@ fn open(dir: &Path, access: Access) -> Router {
     app(state(run, Limits::default(), Keys::default()))
 }
 
-/// All items by distance to a code, then id.
+/// All items, ordered by distance to a code, then id.
 fn nearest(codes: &Codes, to: &[u8]) -> Vec<(u64, u64)> {
     let distance = |code: &[u8]| code.iter().zip(to).map(|(a, b)| (a ^ b).count_ones()).sum();
     let mut all: Vec<(u32, u64)> = codes.iter().map(distance).zip(0..).collect();
@@ -74,7 +74,7 @@ async fn codes_and_ids_find_the_exact_nearest() {
         assert_eq!(hits(&batch["answers"][0]), expected[..4]);
         assert_eq!(batch["answers"][0]["hits"], batch["answers"][1]["hits"]);
         assert_eq!(batch["answers"][2]["error"]["code"], "not_found");
-        // Its near duplicates, without itself.
+        // The near duplicates of the item, without itself.
         let pairs = send(&app, get(&format!("/v1/items/{id}/pairs?radius=9"))).await.ok();
         let others: Vec<_> =
             expected.iter().copied().filter(|hit| hit.0 <= 9 && hit.1 != id as u64).collect();
@@ -156,7 +156,7 @@ async fn codes_are_added_and_deleted_in_the_index_itself() {
     let found = send(&app, json("/v1/search?radius=0&label=5", &value!({"code": new}).to_string()));
     assert_eq!(hits(&found.await.ok()), [(0, 300)]);
 
-    // All of a batch or nothing.
+    // All items of a batch are added, or none.
     let taken = value!({ "items": [{ "code": new }, { "code": new, "id": 7 }] }).to_string();
     send(&app, json("/v1/items/batch", &taken)).await.refused(409, "id_taken", "item 7");
     let wrong = value!({ "items": [{ "code": new }, { "code": "xyz" }] }).to_string();
@@ -198,7 +198,7 @@ async fn codes_are_added_and_deleted_in_the_index_itself() {
     assert_eq!(index.len() as u64, ITEMS + 1);
     assert!(!index.contains(5) && !index.contains(300));
     assert_eq!(index.code(1 << 40).map(to_hex).as_deref(), Some(new));
-    // Read-only, others may serve it, too, and nothing is changed.
+    // Several read-only services may serve the same index, and none changes it.
     let readers = [(); 2].map(|()| open(dir.path(), Access::ReadOnly));
     for reader in readers {
         send(&reader, json("/v1/items", &one)).await.refused(403, "read_only", "only searches");
@@ -208,7 +208,7 @@ async fn codes_are_added_and_deleted_in_the_index_itself() {
     }
 }
 
-/// An index that was changed with its model has a catalogue: a change that went past it would be undone at the next start.
+/// An index that was changed with its model has a catalogue. A change that bypasses the catalogue would be undone at the next start.
 #[tokio::test]
 async fn the_catalogue_of_an_index_is_kept_without_the_model() {
     let fixture = Fixture::new();
@@ -244,7 +244,7 @@ async fn the_catalogue_of_an_index_is_kept_without_the_model() {
     assert_eq!(send(&app, get(&format!("/v1/items/{shown}"))).await.status.as_u16(), 200);
 }
 
-/// With a model items may come as codes, too; they have no picture.
+/// A service with a model also accepts items as codes. They have no picture.
 #[tokio::test]
 async fn a_run_takes_codes_as_well() {
     let fixture = Fixture::new();
@@ -277,7 +277,7 @@ fn what_cannot_be_served_is_named() {
     assert!(broken.contains("make it anew with"), "{broken}");
 }
 
-/// The index was built anew in its place, or others changed it: a reload serves what is there now.
+/// After the index was rebuilt, or changed by others, a reload serves its present state.
 #[tokio::test]
 async fn an_index_alone_is_reloaded() {
     let dir = tempfile::tempdir().unwrap();

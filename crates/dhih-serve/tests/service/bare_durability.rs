@@ -1,5 +1,5 @@
-//! The program over an index without a model: killed at random moments while codes are added and deleted, and on a disk that is full. What
-//! was answered is there, and the index is whole.
+//! The program over an index without a model is killed at random moments while codes are added and deleted, and runs on a full disk.
+//! Acknowledged changes are there, and the index is undamaged.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::common::program;
 use crate::full_disk::SmallDisk;
 use crate::reloading::times;
 
-/// Kills, unless `DHIH_TEST_KILLS` says otherwise.
+/// The number of kills; `DHIH_TEST_KILLS` overrides it.
 const KILLS: usize = 40;
 const FIRST: u64 = 10;
 
@@ -36,7 +36,7 @@ fn delete(address: &str, id: u64) -> Option<(u16, String)> {
     ask(address, &format!("DELETE /v1/items/{id} HTTP/1.1"), b"")
 }
 
-/// Compares the index with what is known of its items.
+/// Compares the index with the known states of its items.
 fn holds(dir: &Path, known: &BTreeMap<u64, Known>) {
     let index = Index::open(dir).unwrap();
     index.verify().unwrap();

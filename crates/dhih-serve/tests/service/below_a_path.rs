@@ -1,4 +1,4 @@
-//! `--path-prefix`: all of the service is below a path, beside other services of one host, and nothing of it is anywhere else.
+//! `--path-prefix`: the whole service is below a path, beside other services of the same host, and nothing answers elsewhere.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ async fn every_path_of_an_answer_is_below_the_prefix() {
     let location = added.header("location");
     assert!(location.starts_with("/a/dhih/v1/items/"), "{location}");
     assert_eq!(send(&app, get(location)).await.ok(), added.json());
-    // It stays there when the run is opened anew: a file of it is touched, so that it is.
+    // The prefix stays after a reload. A changed file makes the run reload.
     let evaluation = fixture.file("evaluation.json");
     std::fs::write(evaluation, "{\"map\": 0.5}").unwrap();
     state.reload().unwrap();
@@ -75,7 +75,7 @@ async fn page_description_and_probes_are_below_it() {
     for probe in ["/dhih/healthz", "/dhih/readyz"] {
         send(&app, get(probe)).await.ok();
     }
-    // Figures have the routes' names without it, so that one dashboard shows all services.
+    // Routes appear in metrics without the prefix, so that one dashboard fits all services.
     send(&app, get("/dhih/v1/info")).await.ok();
     let figures = send(&app, get("/dhih/metrics")).await;
     let figures = String::from_utf8(figures.body).unwrap();
@@ -107,7 +107,7 @@ async fn nothing_answers_beside_it() {
         let answer = send(&app, get(path)).await;
         assert_eq!((answer.status.as_u16(), answer.header("location")), (308, to));
     }
-    // Only this host's requests, there as elsewhere.
+    // Host names are checked below a prefix as well.
     let other = Request::get("/dhih/v1/info").header(header::HOST, "evil.example");
     let other = send(&app, other.body(axum::body::Body::empty()).unwrap()).await;
     other.refused(421, "unknown_host", "--host");

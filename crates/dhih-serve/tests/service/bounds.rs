@@ -1,4 +1,4 @@
-//! What a request may bring: bodies, lists, labels and fields are bounded while they arrive, and what does not count is not passed over.
+//! The bounds of requests: bodies, lists, labels and fields are bounded while they arrive, and fields without effect are refused.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -13,7 +13,7 @@ const FORM: &str = "multipart/form-data; boundary=edge";
 const HEAD: &[u8] =
     b"--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n";
 
-/// A service whose bodies may take 4 MiB together.
+/// A service with 4 MiB of memory for all bodies.
 fn tight() -> Router {
     let limits = Limits {
         max_body_bytes: 3 << 20,
@@ -24,13 +24,13 @@ fn tight() -> Router {
     Fixture::new().app_with(limits)
 }
 
-/// A body that arrives piece by piece, and does not end; its length is not told.
+/// A body of unknown length that arrives in pieces and never ends.
 fn endless(pieces: impl Stream<Item = Vec<u8>> + Send + 'static) -> Request<Body> {
     let pieces = pieces.map(Ok::<_, Infallible>).chain(stream::pending());
     post("/v1/search", FORM, Body::from_stream(pieces))
 }
 
-/// Sends a body of so many bytes and keeps it open; sends to `arrived` when all of them have been read.
+/// Sends a body of this size and keeps the request open. Sends to `arrived` when all of the body was read.
 fn hold(
     app: &Router,
     bytes: usize,
@@ -39,7 +39,7 @@ fn hold(
     let (app, arrived) = (app.clone(), arrived.clone());
     let pieces =
         stream::iter([HEAD.to_vec()]).chain(stream::repeat(vec![7; 1 << 14]).take(bytes >> 14));
-    // The last piece is asked for when those before it have been taken.
+    // The last piece is requested after those before it were read.
     let last = stream::once(async move {
         arrived.send(()).unwrap();
         vec![7]
@@ -51,24 +51,24 @@ fn hold(
 async fn bodies_are_charged_for_what_has_arrived() {
     let app = tight();
     let (arrived, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    // Forty bodies that have hardly begun, whose lengths nobody knows: each might have 3 MiB.
+    // Forty bodies of unknown length have hardly begun. Each could grow to 3 MiB.
     let begun: Vec<_> = (0..40).map(|_| hold(&app, 0, &arrived)).collect();
     for _ in &begun {
         seen.recv().await.unwrap();
     }
     assert_eq!(send(&app, form("image", &png(7))).await.status, 200);
-    // Two bodies that have nearly all come take 4 MiB.
+    // Two bodies that have almost arrived take all of the 4 MiB.
     let large: Vec<_> = (0..2).map(|_| hold(&app, 2 << 20, &arrived)).collect();
     for _ in &large {
         seen.recv().await.unwrap();
     }
     let third = [HEAD, &vec![7; 1 << 20], b"\r\n--edge--\r\n"].concat();
     send(&app, post("/v1/search", FORM, third.clone())).await.refused(503, "busy", "again");
-    // Small ones are let in all the same, with or without a length.
+    // Small bodies are still accepted, with or without a declared length.
     assert_eq!(send(&app, form("image", &png(7))).await.status, 200);
     let chunks = Body::from_stream(stream::iter(["{\"id\"", ":1}"].map(Ok::<_, Infallible>)));
     assert_eq!(send(&app, post("/v1/search", "application/json", chunks)).await.status, 200);
-    // What is let go is free for others.
+    // Released memory is available to others.
     large.iter().for_each(JoinHandle::abort);
     for request in large {
         assert!(request.await.is_err());
@@ -87,7 +87,7 @@ async fn a_body_over_the_limit_is_refused_however_it_comes() {
     send(&app, post("/v1/search", FORM, whole)).await.refused(413, "body_too_large", "smaller");
     let pieces = Body::from_stream(stream::iter(pieces).map(Ok::<_, Infallible>));
     send(&app, post("/v1/search", FORM, pieces)).await.refused(413, "body_too_large", "smaller");
-    // Who never ends is not waited for.
+    // The service does not wait for a body that never ends.
     let endless = endless(stream::repeat(vec![7; 1 << 14]));
     send(&app, endless).await.refused(413, "body_too_large", "smaller");
 }
@@ -168,7 +168,7 @@ async fn fields_that_would_not_count_are_refused() {
         let answer = send(&app, request).await;
         answer.refused(400, "invalid_parameter", says);
     }
-    // What means nothing anywhere is passed over.
+    // A field without a meaning anywhere is ignored.
     let request = fields("/v1/search", &[("image", &image), ("comment", b"mine")]);
     assert_eq!(send(&app, request).await.status, 200);
 }

@@ -1,4 +1,4 @@
-//! Searches with a time budget: what they say of how far they came is true, wherever they had to stop.
+//! Searches with a time budget: their claims of completeness are true wherever they had to stop.
 
 use dhih_index::{Index, VectorType};
 use dhih_serve::Access;
@@ -7,7 +7,7 @@ use serde_json::{Value, json as value};
 use crate::common::{get, json, send};
 use crate::vectors::{Coded, DIMS, ids, vectors};
 
-/// Whether the answer is all that it says: with fewer than `k` hits or up to the farthest one, every item within `certain_within` bits is there.
+/// Checks the claims of an answer: an exact answer is that of the index, and of the `k` nearest items all within `certain_within` are hits.
 fn assert_certificate_holds(answer: &Value, index: &Index, code: &[u8], k: usize) {
     let nearest = index.knn(code, k).unwrap();
     let found = ids(answer);
@@ -28,7 +28,7 @@ async fn a_search_with_a_budget_says_how_far_it_came() {
         let code = coded.code(query);
         let by_code = value!({ "code": dhih_index::to_hex(&code) }).to_string();
         let by_vector = value!({ "vector": query }).to_string();
-        // More than it needs: as without a budget, and it says so.
+        // With a generous budget, the answer is the same as without one, and says that it is exact.
         let whole = send(&app, json("/v1/search?k=12", &by_code)).await.ok();
         let timed = send(&app, json("/v1/search?k=12&budget_us=10000000", &by_code)).await.ok();
         assert_eq!((&timed["hits"], &timed["exact"]), (&whole["hits"], &true.into()));
@@ -41,7 +41,7 @@ async fn a_search_with_a_budget_says_how_far_it_came() {
         let path = "/v1/search?k=5&rescore=60&budget_us=10000000";
         let timed = send(&app, json(path, &by_vector)).await.ok();
         assert_eq!((&timed["hits"], &timed["exact"]), (&rescored["hits"], &rescored["exact"]));
-        // Hardly any: what it says is true, wherever it had to stop.
+        // With a tiny budget, the claims of the answer are true wherever the search had to stop.
         for budget in [1, 5, 30] {
             let path = format!("/v1/search?k=50&budget_us={budget}");
             let answer = send(&app, json(&path, &by_code)).await.ok();

@@ -1,13 +1,17 @@
-//! Several collections in one service: each has its own codes, keys may be for some of them, and a service makes and removes some.
+//! Several collections in one service: each has its own codes, keys may be limited to some of them, and the service creates and removes
+//! collections.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use dhih_index::{CodeSet, Codes, IndexBuilder, to_hex};
-use dhih_serve::{Access, Collections, CollectionsConfig, Keys, Limits, QueueConfig, Shared, app};
+use dhih_serve::{
+    Access, Collections, CollectionsConfig, Error, Keys, Limits, QueueConfig, Shared, app,
+};
 use serde_json::{Value, json as value};
 
 use crate::common::{
@@ -34,6 +38,20 @@ fn collections(folder: &Path, access: Access, keys: Keys) -> dhih_serve::Result<
 
 fn open(folder: &Path) -> Router {
     app(collections(folder, Access::Writable, Keys::default()).unwrap())
+}
+
+/// Opens collections that were open until now. A thread that has given its answer may hold their locks for a moment longer.
+fn reopen(folder: &Path) -> Router {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        match collections(folder, Access::Writable, Keys::default()) {
+            Ok(collections) => return app(collections),
+            Err(Error::Locked { .. }) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn build(dir: &Path, bits: u32, codes: std::ops::Range<u64>) {
@@ -70,7 +88,7 @@ async fn each_has_its_own_codes_and_paths_without_a_name_are_those_of_default() 
     std::fs::create_dir(dir("photos")).unwrap();
     write_run(&dir("photos"), 0, None, ITEMS, 3);
     build(&dir("default").join("index"), 64, 0..50);
-    // An index may be the directory itself.
+    // A collection may be an index directory itself.
     build(&dir("hashes"), 16, 0..7);
     std::fs::create_dir(dir(".hidden")).unwrap();
     let app = open(folder.path());
@@ -87,7 +105,7 @@ async fn each_has_its_own_codes_and_paths_without_a_name_are_those_of_default() 
     let one = send(&app, get("/v1/collections/photos")).await.ok();
     assert_eq!((&one["items"], &one["writable"]), (&value!(ITEMS), &value!(true)));
     assert_eq!(one["search_by"], value!(["image", "code", "id", "sample"]));
-    // A search of a picture, whose pictures are there.
+    // Search by picture in a collection with thumbnails.
     let mut search = form("image", &png(7));
     *search.uri_mut() = "/v1/collections/photos/search?k=3".parse().unwrap();
     let found = send(&app, search).await.ok();
@@ -95,7 +113,7 @@ async fn each_has_its_own_codes_and_paths_without_a_name_are_those_of_default() 
     let url = found["hits"][0]["image_url"].as_str().unwrap();
     assert!(url.starts_with("/v1/collections/photos/items/7/image"), "{url}");
     assert_eq!(send(&app, get(url)).await.header("content-type"), "image/png");
-    // What is added to one is in no other.
+    // An added item is in no other collection.
     let added = send(&app, fields("/v1/collections/photos/items", &[("image", &png(99))])).await;
     assert_eq!(added.status, 201);
     let location = added.header("location");
@@ -104,7 +122,7 @@ async fn each_has_its_own_codes_and_paths_without_a_name_are_those_of_default() 
     let photos = send(&app, get("/v1/collections/photos/items/count")).await.ok();
     assert_eq!(photos["count"], ITEMS + 1);
     assert_eq!(send(&app, get("/v1/items/count")).await.ok()["count"], 50);
-    // The service as a whole.
+    // Readiness and metrics cover all collections.
     assert_eq!(send(&app, get("/readyz")).await.ok()["items"], 50 + 7 + ITEMS + 1);
     let figures = String::from_utf8(send(&app, get("/metrics")).await.body).unwrap();
     assert!(figures.contains("dhih_items 50"), "{figures}");
@@ -162,9 +180,9 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
     }
     made(&app, "default", value!({"like": "hashes"})).await;
     assert_eq!(send(&app, get("/v1/info")).await.ok()["bits"], 64);
-    // What was made and added is there at the next start.
+    // A created collection and its items exist after a restart.
     drop(app);
-    let app = open(&folder);
+    let app = reopen(&folder);
     assert_eq!(names(&app).await, ["default", "hashes"]);
     assert_eq!(send(&app, search()).await.ok()["hits"].as_array().unwrap().len(), 1);
     assert_eq!(send(&app, delete(path)).await.status, 204);
@@ -174,7 +192,7 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
     let left: Vec<_> =
         std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(left, ["default"]);
-    // The name is free again.
+    // The name can be used again.
     made(&app, "hashes", value!({"bits": 8})).await;
     assert_eq!(send(&app, get("/v1/collections/hashes/info")).await.ok()["bits"], 8);
 }
@@ -187,10 +205,10 @@ async fn a_collection_like_another_has_its_model_and_none_of_its_items() {
     write_run(&folder.join("photos"), 0, None, ITEMS, 3);
     let app = open(&folder);
     made(&app, "more", value!({"like": "photos"})).await;
-    // The copy is its own: the first one may go.
+    // The copy of the model belongs to the new collection, so the first one may be removed.
     assert_eq!(send(&app, delete("/v1/collections/photos")).await.status, 204);
     drop(app);
-    let app = open(&folder);
+    let app = reopen(&folder);
     let add = fields("/v1/collections/more/items", &[("image", &png(5)), ("label", b"1")]);
     let added = send(&app, add).await;
     assert_eq!(added.status, 201, "{}", String::from_utf8_lossy(&added.body));
@@ -204,7 +222,7 @@ async fn a_collection_like_another_has_its_model_and_none_of_its_items() {
     assert_eq!(send(&app, get(url)).await.header("content-type"), "image/png");
     let info = send(&app, get("/v1/collections/more/info")).await.ok();
     assert_eq!((&info["samples"], &info["labels"]), (&value!(0), &value!("single")));
-    // And one like that.
+    // Create a third collection like the second one.
     made(&app, "yet-more", value!({"like": "more"})).await;
     let added = send(&app, fields("/v1/collections/yet-more/items", &[("image", &png(6))])).await;
     assert_eq!(added.status, 201, "{}", String::from_utf8_lossy(&added.body));
@@ -244,7 +262,7 @@ async fn keys_may_be_for_some_collections() {
         "/v1/collections/unknown/items/1",
     ] {
         send(&app, with(PHOTOS, get(path))).await.refused(403, "forbidden", "other collections");
-        // Nobody learns without a key what there is.
+        // A caller without a key does not learn which collections exist.
         send(&app, get(path)).await.refused(401, "unauthorized", "");
     }
     send(&app, with(PHOTOS, get("/v1/collections/none/info"))).await.refused(
@@ -258,7 +276,7 @@ async fn keys_may_be_for_some_collections() {
     );
     let elsewhere = delete("/v1/collections/private/items/1");
     send(&app, with(PHOTOS, elsewhere)).await.refused(403, "forbidden", "other collections");
-    // Collections are made and removed by those who may do all.
+    // Only an administrator may create and remove collections.
     let make = || put("/v1/collections/new", &value!({"bits": 8}));
     send(&app, with(PHOTOS, make())).await.refused(403, "forbidden", "other collections");
     send(&app, with(READ, make())).await.refused(403, "forbidden", "`admin`");
@@ -287,6 +305,19 @@ async fn what_cannot_be_made_or_removed_says_why() {
     std::fs::rename(dir.path().join("no name"), dir.path().join("empty")).unwrap();
     let error = collections(dir.path(), Access::ReadOnly, Keys::default()).unwrap_err();
     assert!(error.to_string().contains("empty"), "{error}");
+}
+
+/// A folder of runs has a link `latest` to the newest one, whose index would otherwise be opened twice.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_another_collection_is_no_collection_but_one_to_elsewhere_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("collections");
+    build(&folder.join("a"), 64, 0..5);
+    build(&dir.path().join("elsewhere"), 64, 0..6);
+    std::os::unix::fs::symlink("a", folder.join("latest")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("elsewhere"), folder.join("b")).unwrap();
+    assert_eq!(names(&open(&folder)).await, ["a", "b"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

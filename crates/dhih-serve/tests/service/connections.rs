@@ -1,4 +1,4 @@
-//! Connections over TCP: slow ones, TLS, hang-ups, and the end, which lets requests end.
+//! Connections over TCP: slow clients, TLS, disconnects, and the graceful shutdown.
 
 use std::{
     future::IntoFuture,
@@ -45,7 +45,7 @@ async fn served_to(keys: Keys, config: ServerConfig, tls: Option<Arc<Tls>>) -> S
 const KEY: &str = "read-key-0123456789";
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-/// What `future` gives. A connection that hangs is a failure, not a test without end.
+/// The output of `future`. A connection that hangs fails the test instead of blocking it.
 async fn soon<T>(future: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("the connection hangs")
 }
@@ -53,7 +53,7 @@ async fn soon<T>(future: impl IntoFuture<Output = T>) -> T {
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> String {
     soon(stream.write_all(request)).await.unwrap();
     let mut answer = Vec::new();
-    // Some peers end TLS without saying so.
+    // Some peers close TLS connections without a close notification.
     let _ = soon(stream.read_to_end(&mut answer)).await;
     String::from_utf8(answer).unwrap()
 }
@@ -73,8 +73,8 @@ async fn a_header_that_does_not_come_is_not_waited_for() {
     assert!(exchange(other, HEALTH).await.starts_with("HTTP/1.1 200"));
 }
 
-/// A connection that is idle between two requests is kept for longer than one that is late with its header: a proxy may use it again.
-/// The story: after an answer that took a while to make, such as a search's, no idle connection was ever closed.
+/// An idle connection between two requests is kept for longer than one whose header is late, because a proxy may reuse it. The bug: after
+/// an answer that took some time, such as that of a search, an idle connection was never closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_is_kept_and_then_closed() {
     let (header, idle) = (Duration::from_millis(150), Duration::from_millis(800));
@@ -85,7 +85,7 @@ async fn an_idle_connection_is_kept_and_then_closed() {
     let search = "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n{\"id\":1}";
     let mut only_place = TcpStream::connect(served.address).await.unwrap();
     for (request, times) in [(health, 1), (health, 2), (search, 1), (search, 2)] {
-        // The first request is there when the connection is accepted.
+        // The first request has arrived when the connection is accepted.
         let mut stream = TcpStream::connect(served.address).await.unwrap();
         soon(stream.write_all(request.as_bytes())).await.unwrap();
         drop(std::mem::replace(&mut only_place, stream));
@@ -105,7 +105,7 @@ async fn an_idle_connection_is_kept_and_then_closed() {
     }
 }
 
-/// The story: clients asked for megabytes and never read them; they kept their places for ever, and nobody else got in.
+/// The bug: clients requested megabytes without reading them, kept their places forever, and nobody else could connect.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_read_lose_their_places() {
     let write = Duration::from_millis(300);
@@ -117,7 +117,7 @@ async fn clients_that_do_not_read_lose_their_places() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(2048).unwrap();
         let mut client = socket.connect(served.address).await.unwrap();
-        // More than the system keeps for a connection.
+        // More than the buffers of the operating system hold.
         let request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(400);
         client.write_all(&request).await.unwrap();
         clients.push(client);
@@ -131,7 +131,7 @@ async fn clients_that_do_not_read_lose_their_places() {
 async fn connections_beyond_the_limit_wait_for_their_turn() {
     let served = served(ServerConfig { max_connections: 1, ..ServerConfig::default() }, None).await;
     let first = TcpStream::connect(served.address).await.unwrap();
-    // Until it is accepted, which nothing tells: it is asked.
+    // Acceptance cannot be observed directly, so the test waits for an answer.
     let (mut read, mut write) = first.into_split();
     write.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut byte = [0];
@@ -193,12 +193,12 @@ async fn tls_serves_the_certificate_that_is_there_now() {
     tls.reload().unwrap();
     assert!(trusts(&second).await.unwrap().starts_with("HTTP/1.1 200"));
     assert!(trusts(&first).await.is_none(), "the old certificate is gone");
-    // Renewed without a word to the service: seen by the files alone, and once.
+    // After a renewal the service detects the changed files by itself, and only once.
     assert!(!tls.reload_if_changed().unwrap());
     let third = renew();
     assert!(tls.reload_if_changed().unwrap() && !tls.reload_if_changed().unwrap());
     assert!(trusts(&third).await.is_some() && trusts(&second).await.is_none());
-    // Half of a renewal is not used, not tried again until more of it is there, and the old certificate stays.
+    // An incomplete renewal is not used and not retried until the files change again. The previous certificate stays.
     std::fs::rename(&cert, dir.path().join("kept.pem")).unwrap();
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(&cert, other.cert.pem()).unwrap();
@@ -208,11 +208,11 @@ async fn tls_serves_the_certificate_that_is_there_now() {
     std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
     assert!(tls.reload_if_changed().unwrap());
     let second = other.cert.der().clone();
-    // A broken file changes nothing, and is named.
+    // A damaged file changes nothing; the error names it.
     std::fs::write(&key, "no key").unwrap();
     assert!(tls.reload().unwrap_err().to_string().contains("key.pem"));
     assert!(trusts(&second).await.is_some());
-    // Over TLS a browser is told to come so again, and the cookie of a session is bound to the host.
+    // Over TLS, browsers are told to use only TLS, and the cookie of a session is bound to the host.
     let answer = trusts(&second).await.unwrap();
     assert!(answer.contains("strict-transport-security: max-age=31536000\r\n"), "{answer}");
     let body = format!("{{\"key\":\"{KEY}\"}}");
@@ -232,7 +232,7 @@ async fn tls_serves_the_certificate_that_is_there_now() {
         let answer = ask(&second, with(pair).as_bytes()).await.unwrap();
         assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
     }
-    // Whoever does not speak TLS gets nothing.
+    // A client without TLS gets no answer.
     let plain = TcpStream::connect(served.address).await.unwrap();
     assert!(!exchange(plain, HEALTH).await.contains("200"));
     std::fs::write(&cert, "").unwrap();

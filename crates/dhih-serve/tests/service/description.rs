@@ -1,5 +1,5 @@
-//! The description of the API, read by others: it is valid OpenAPI, and requests made from it by schemathesis meet no fault and no
-//! answer that it does not foresee.
+//! The OpenAPI description: it is valid, and requests that schemathesis derives from it cause neither failures nor answers that it does not
+//! describe.
 
 use std::{path::PathBuf, process::Command};
 
@@ -13,7 +13,7 @@ fn python() -> PathBuf {
     std::env::var_os("DHIH_PYTHON").expect("DHIH_PYTHON names no Python").into()
 }
 
-/// The page, the help and the description once named three formats of six.
+/// The bug: page, help and description named three of the six formats.
 #[tokio::test]
 async fn page_help_and_description_name_all_formats_that_are_read() {
     let app = Fixture::new().app();
@@ -54,7 +54,7 @@ async fn what_is_made_from_it_is_answered_as_it_says() {
         let program = python().with_file_name("schemathesis");
         Command::new(program)
             .args(["run", &url, "--max-examples", "25", "--phases", "examples,coverage,fuzzing"])
-            // Its checks go by what is written there; what is only true of ids that exist is not.
+            // Schemathesis can only check what the description says. That a request succeeds only for ids that exist is not in it.
             .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"])
             .args(["--generation-deterministic", "--no-color", "--workers", "1"])
             .output()

@@ -1,5 +1,5 @@
-//! Killed at random moments while items are added and deleted: what was answered is there, what was deleted stays away, and index
-//! and catalogue agree. And the import of a folder, cut off or repeated.
+//! The service is killed at random moments while items are added and deleted: acknowledged items are there, deleted items stay deleted, and
+//! index and catalogue agree. The import of a folder is interrupted and repeated.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use crate::acknowledged::{Known, add, ask, holds, start};
 use crate::common::{Fixture, fields, get, png, program, send};
 use crate::reloading::times;
 
-/// Kills, unless `DHIH_TEST_KILLS` says otherwise.
+/// The number of kills; `DHIH_TEST_KILLS` overrides it.
 const KILLS: usize = 100;
 
 #[test]
@@ -34,7 +34,7 @@ fn a_hundred_kills_lose_nothing_that_was_answered() {
         let done = AtomicUsize::new(0);
         let until = 1 + next() % 5;
         let pause = Duration::from_micros(next() as u64 % 3000);
-        // An item of an earlier round goes, and new ones come.
+        // Delete an item of an earlier round while new ones are added.
         let old = known.iter().find(|(_, known)| **known == Known::There).map(|(id, _)| *id);
         let old = old.filter(|_| round % 2 == 1);
         let outcomes = std::thread::scope(|scope| {
@@ -59,7 +59,7 @@ fn a_hundred_kills_lose_nothing_that_was_answered() {
             while done.load(Ordering::SeqCst) < until && !work.is_finished() {
                 std::thread::yield_now();
             }
-            // In the middle of the next one.
+            // Kill in the middle of the next addition.
             std::thread::sleep(pause);
             child.kill().unwrap();
             work.join().unwrap()
@@ -85,7 +85,8 @@ fn a_hundred_kills_lose_nothing_that_was_answered() {
     runtime.block_on(holds(&app, &known));
 }
 
-/// The last record of the log is cut in two, as by a loss of power: no damage, and a rebuild would lose what the catalogue has.
+/// The last record of the log is truncated, as by a loss of power. This is no damage, and rebuilding the index would lose the items of the
+/// catalogue.
 #[tokio::test]
 async fn a_write_that_was_interrupted_keeps_nothing_down() {
     let fixture = Fixture::new();
@@ -100,7 +101,7 @@ async fn a_write_that_was_interrupted_keeps_nothing_down() {
     let log = logs.next().unwrap();
     let whole = std::fs::read(&log).unwrap();
     std::fs::write(&log, &whole[..whole.len() - 7]).unwrap();
-    // Who only searches serves what was acknowledged before, and leaves the file alone.
+    // A read-only service serves everything acknowledged before, and does not change the file.
     assert_eq!(send(&fixture.app(), get("/v1/info")).await.ok()["items"], 62);
     assert_eq!(std::fs::read(&log).unwrap().len(), whole.len() - 7);
     let app = fixture.writable_app();
@@ -169,7 +170,7 @@ fn an_import_goes_on_where_it_was_and_tells_what_it_left_out() {
     let missing = import(Path::new("/no/such/folder"));
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("/no/such/folder"));
-    // Who serves keeps the import out, and says what to do.
+    // A running service prevents the import, whose message says what to do.
     let (mut child, _) = start(program().arg("--run").arg(fixture.run()));
     let locked = import(folder.path());
     child.kill().unwrap();

@@ -1,5 +1,5 @@
-//! `POST /v1/encode`: what the service makes of images, texts and vectors is what the library makes of them, and what it cannot encode is
-//! refused as a search would refuse it.
+//! `POST /v1/encode`: images, texts and vectors get the same codes as from the library, and inputs that cannot be encoded are refused as in
+//! a search.
 
 use dhih_index::Codes;
 use dhih_serve::{Access, Keys, Limits, app};
@@ -90,6 +90,39 @@ async fn what_cannot_be_encoded_is_refused() {
         answer.refused(400, "invalid_parameter", "");
     }
     assert_eq!(send(&app, get(PATH)).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_batch_is_encoded_as_its_inputs_are_and_one_that_is_refused_leaves_the_others_be() {
+    const BATCH: &str = "/v1/encode/batch";
+    let fixture = texts::fixture();
+    let app = fixture.app();
+    let code = async |request| send(&app, request).await.ok()["code"].clone();
+    let images = [png(1), png(2)];
+    let image = code(fields(PATH, &[("image", &images[0])])).await;
+    let other = code(fields(PATH, &[("image", &images[1])])).await;
+    let text = code(json(PATH, r#"{"text":"a red car"}"#)).await;
+    let inputs = value!({ "inputs": [
+        { "image": base64(&images[0]) }, { "text": "a red car" }, {}, { "vector": [1] }, { "image": "AAAA" },
+    ] });
+    let answer = send(&app, json(&format!("{BATCH}?values=true"), &inputs.to_string())).await.ok();
+    let answers = answer["answers"].as_array().unwrap();
+    assert_eq!((&answers[0]["code"], &answers[1]["code"]), (&image, &text));
+    assert_eq!((values(&answers[0]).len(), values(&answers[1]).len()), (BITS, BITS));
+    let refused: Vec<_> = answers[2..].iter().map(|answer| &answer["error"]["code"]).collect();
+    assert_eq!(refused, ["missing_query", "no_codec", "not_an_image"]);
+
+    let two = fields(BATCH, &[("image", &images[0]), ("image", &images[1])]);
+    let answer = send(&app, two).await.ok();
+    assert_eq!((&answer["answers"][0]["code"], &answer["answers"][1]["code"]), (&image, &other));
+
+    for (count, says) in [(0, "no inputs"), (33, "more than 32")] {
+        let inputs = value!({ "inputs": vec![value!({ "text": "a" }); count] }).to_string();
+        send(&app, json(BATCH, &inputs)).await.refused(400, "invalid_parameter", says);
+    }
+    send(&app, json(BATCH, r#"{"inputs":[{"id":1}]}"#)).await.refused(400, "malformed_body", "id");
+    let alone = post(BATCH, "image/png", png(1));
+    send(&app, alone).await.refused(415, "unsupported_media_type", "sent to /v1/encode");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Items as a file: a codes file that others read, or lines that a service takes again.
+//! Exports of items: a codes file for other programs, or lines that a service accepts again.
 
 use std::path::Path;
 
@@ -51,7 +51,7 @@ async fn all_items_are_in_a_parquet_file_that_indexes_are_built_of() {
     assert_eq!(set.ids.as_ref().unwrap().last(), Some(&id));
     assert_eq!(labels.last(), Some(&2));
     assert_eq!(to_hex(set.codes.get(ITEMS)), added.json()["code"].as_str().unwrap());
-    // Only what is asked for, and nothing where nothing is.
+    // Only the selected items, and an empty file where none is selected.
     let some = send(&app, get("/v1/items/export?label=2")).await;
     let some = read(dir.path(), &some.body);
     let Some(Labels::Single(labels)) = &some.labels else { panic!("{:?}", some.labels) };

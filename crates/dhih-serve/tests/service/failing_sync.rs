@@ -1,8 +1,8 @@
-//! A disk that takes writes and fails to sync them. Whether such a change is on disk is not known: the writer of the index refuses
-//! everything after it, and so does the database of the catalogue, until they are opened again.
+//! A disk that accepts writes but fails to sync them. It is unknown whether such a change is on disk. The writer of the index therefore
+//! refuses everything afterwards, as does the database of the catalogue, until they are reopened.
 //!
-//! The calls are made to fail by a small library that is compiled here and loaded before the system's. Where there is no C compiler, this
-//! says so and tests nothing.
+//! A small library makes the calls fail. It is compiled here and preloaded. Without a C compiler, the test prints a message and tests
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::process::Command;

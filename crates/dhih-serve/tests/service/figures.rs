@@ -1,5 +1,5 @@
-//! Figures for Prometheus: those of the process and of the index are there, and dashboard and alerts of `docs/deploy` ask for no figure that
-//! the service does not have. A name once mistyped there would be a panel without data, or an alert that never comes.
+//! Metrics for Prometheus: those of the process and of the index exist, and the dashboard and alerts in `docs/deploy` only use metrics that
+//! the service has. A mistyped name there once would have been an empty panel or an alert that never fires.
 
 use std::collections::BTreeSet;
 
@@ -18,13 +18,13 @@ async fn figures(app: &Router) -> String {
     String::from_utf8(answer.body).unwrap()
 }
 
-/// The value of a figure without labels.
+/// The value of a metric without labels.
 fn figure(figures: &str, name: &str) -> f64 {
     let line = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("there is no {name} in\n{figures}")).parse().unwrap()
 }
 
-/// The figures that an expression asks for.
+/// The names of metrics in an expression.
 fn names(expression: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words = expression.split(|c: char| !is_part(c));
@@ -32,7 +32,7 @@ fn names(expression: &str) -> BTreeSet<String> {
     own.map(str::to_owned).collect()
 }
 
-/// Every expression of the dashboard's panels.
+/// All expressions in the panels of the dashboard.
 fn dashboard() -> Vec<String> {
     fn collect(value: &Value, found: &mut Vec<String>) {
         match value {
@@ -63,7 +63,7 @@ async fn the_process_and_the_index_have_figures() {
     assert_eq!(send(&app, json("/v1/items", &code)).await.status, 201);
     assert_eq!(send(&app, with_method(Method::DELETE, "/v1/items/5")).await.status, 204);
     let text = figures(&app).await;
-    // Other tests record figures of their own services in the same program; those of the process are its own.
+    // Other tests in the same process record metrics of their own services. Only those of the process are unaffected.
     for name in ["dhih_items", "dhih_index_segments", "dhih_index_segment_bytes"] {
         assert!(figure(&text, name) >= 1.0, "{name}");
     }
@@ -109,6 +109,6 @@ async fn dashboard_and_alerts_ask_for_figures_that_there_are() {
             assert!(exposed.contains(&*name), "{name} of {expression} is not in\n{text}");
         }
     }
-    // And what they select by is there.
+    // The labels that expressions select by exist.
     assert!(text.contains("route=\"/v1/search\"") && text.contains("outcome=\"failed\""));
 }

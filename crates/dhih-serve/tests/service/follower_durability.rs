@@ -1,5 +1,5 @@
-//! A primary and a follower, killed at random moments while items are added, replaced and deleted: whatever the follower answers is what the
-//! primary had at one moment, and it soon has all of it.
+//! Kills a primary and a follower at random moments while items are added, replaced and deleted. Whatever the follower answers is the state
+//! of the primary at one position, and the follower soon catches up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use crate::followers::{Copy, Primary, Random};
 use crate::reloading::times;
 
-/// Kills of either side, unless `DHIH_TEST_KILLS` says otherwise.
+/// The number of kills, of either side, unless `DHIH_TEST_KILLS` sets another one.
 const KILLS: usize = 40;
-/// Ids of items.
+/// The number of different item ids.
 const IDS: u64 = 60;
 
-/// Changes items until it is told to stop.
+/// Makes random changes until `stop` is set.
 fn change(primary: &Primary, random: &mut Random, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let (id, n) = (random.below(IDS), primary.last());
         let code = random.below(1 << 31) << 33 | random.below(1 << 31);
         match random.below(8) {
             0 | 1 if primary.items_at(n).contains_key(&id) => primary.delete(id),
-            // Now and then with the code that it has.
+            // Some replacements keep the code, so that only the metadata changes.
             2 if primary.items_at(n).contains_key(&id) => {
                 let (code, _) = primary.items_at(n)[&id];
                 primary.put(id, (code, n), 8);
@@ -30,7 +30,7 @@ fn change(primary: &Primary, random: &mut Random, stop: &AtomicBool) {
     }
 }
 
-/// Ends the changes, also where the test fails.
+/// Stops the changes when it is dropped, also if the test fails.
 struct StopOnDrop<'s>(&'s AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -50,7 +50,7 @@ fn kills_of_either_side_lose_nothing_and_answer_nothing_wrong() {
     while done < kills {
         let stop = AtomicBool::new(false);
         let mut changes = Random(random.below(u64::MAX >> 33));
-        // The child processes are killed beside the thread that asks them.
+        // The program runs outside of `primary`, so that it can be killed while the thread of the writer borrows `primary`.
         let (killed, shared) = (primary.running.take(), &primary);
         let mut running = killed;
         std::thread::scope(|scope| {
@@ -73,7 +73,7 @@ fn kills_of_either_side_lose_nothing_and_answer_nothing_wrong() {
                 std::thread::sleep(Duration::from_micros(1000 * random.below(20)));
                 if running.is_none() {
                     if !copy.is_running() && random.below(2) == 0 {
-                        // It serves what it has while nobody tells it of more.
+                        // Restart the follower while the primary is down. It serves the items that it has.
                         copy.start_again();
                         copy.is_at_some_moment(shared);
                     }

@@ -1,5 +1,5 @@
-//! Programs that follow a primary, for the tests: starting them again where they were, changes whose outcome is known by the primary's
-//! position, and comparing what a copy answers with what the primary had.
+//! Helpers of the tests of followers: programs that can be killed and restarted at the same address, changes whose outcome is decided by
+//! the position of the primary, and comparisons of a copy's answers with the items of its primary.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -13,18 +13,18 @@ use serde_json::{Value, json};
 use crate::acknowledged::{Running, ask, start};
 use crate::common::program;
 
-/// What an item is: its code, and the number in its metadata.
+/// The state of an item: its code, and the number in its metadata.
 pub type Kept = (u64, u64);
-/// A change of the primary: what became of an item.
+/// A change of the primary: the id of an item, and its new state or `None` if it was deleted.
 type Made = (u64, Option<Kept>);
 
-/// A primary and the changes that it has made.
+/// A primary, and the changes that it has made.
 pub struct Primary {
     pub dir: PathBuf,
     pub address: String,
     flags: Vec<String>,
     pub running: Option<Running>,
-    /// By position: the first one made position `base + 1`.
+    /// The changes in order. The first one has position `base + 1`.
     pub made: Mutex<Vec<Made>>,
     base: u64,
 }
@@ -37,7 +37,7 @@ pub struct Copy {
     running: Option<(Running, String)>,
 }
 
-/// An index without items.
+/// Builds an index without items.
 pub fn build(dir: &Path) {
     let set = CodeSet::new(Codes::new(64, Vec::new()).unwrap());
     IndexBuilder::default().build(&set, dir).unwrap();
@@ -48,13 +48,13 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 impl Primary {
-    /// Starts a primary over a new index, at a port that it keeps.
+    /// Starts a primary with a new index. Its port stays the same after a restart.
     pub fn start(dir: PathBuf, flags: &[&str]) -> Self {
         build(&dir);
         Self::over(dir, flags)
     }
 
-    /// Starts a primary over an index that is there.
+    /// Starts a primary with an existing index.
     pub fn over(dir: PathBuf, flags: &[&str]) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let (flags, running, made) = (words(flags), None, Mutex::default());
@@ -68,7 +68,7 @@ impl Primary {
         self.running = Some(self.running_again());
     }
 
-    /// The program, started at its address.
+    /// Starts the program again at the same address.
     pub fn running_again(&self) -> Running {
         let mut command = program();
         command.arg("--index").arg(&self.dir).args(["--log-level", "error"]);
@@ -80,7 +80,8 @@ impl Primary {
         self.running = None;
     }
 
-    /// Takes the changes so far for none of those that are known.
+    /// Forgets the recorded changes and counts from the current position. It is for changes that were made by other means than `put` and
+    /// `delete`.
     pub fn rebase(&mut self) {
         self.base = self.position().unwrap();
     }
@@ -106,7 +107,8 @@ impl Primary {
         self.change((id, None), &format!("DELETE /v1/items/{id} HTTP/1.1"), "");
     }
 
-    /// Makes a change, and finds out what became of it where the primary goes away.
+    /// Makes a change and records it. If the primary goes away before it answers, its position after the restart shows whether the change
+    /// was made.
     fn change(&self, made: Made, head: &str, body: &str) {
         match ask(&self.address, head, body.as_bytes()) {
             Some((201 | 204, _)) => self.made.lock().unwrap().push(made),
@@ -123,19 +125,19 @@ impl Primary {
         }
     }
 
-    /// The items at a position.
+    /// The items after the change with this position.
     pub fn items_at(&self, position: u64) -> BTreeMap<u64, Kept> {
         items_after(&self.made.lock().unwrap(), position - self.base)
     }
 
-    /// The position after all changes that are known.
+    /// The position after all recorded changes.
     pub fn last(&self) -> u64 {
         self.base + self.made.lock().unwrap().len() as u64
     }
 }
 
 impl Copy {
-    /// Begins a copy of a primary.
+    /// Starts a follower of a primary.
     pub fn begin(dir: PathBuf, primary: &str, flags: &[&str]) -> Self {
         let mut copy =
             Self { dir, primary: primary.to_owned(), flags: words(flags), running: None };
@@ -154,12 +156,12 @@ impl Copy {
         self.running = None;
     }
 
-    /// Follows another primary when it is started again.
+    /// Sets another primary for the next start.
     pub fn follow(&mut self, primary: &str) {
         primary.clone_into(&mut self.primary);
     }
 
-    /// Has other flags when it is started again.
+    /// Sets other flags for the next start.
     pub fn set_flags(&mut self, flags: &[&str]) {
         self.flags = words(flags);
     }
@@ -172,14 +174,14 @@ impl Copy {
         self.running.is_some()
     }
 
-    /// Waits until it has all of a primary's changes up to a position.
+    /// Waits until the copy has reached a position of its primary.
     pub fn reaches(&self, wanted: u64) {
         until("the copy catches up", || {
             position(self.address()).filter(|position| *position >= wanted)
         });
     }
 
-    /// Compares all that it answers with the items of a position, which it has reached, and nothing changes.
+    /// Compares all answers of the copy with the items of a position. The copy must have reached it, and nothing may change meanwhile.
     pub fn is_exactly(&self, items: &BTreeMap<u64, Kept>) {
         assert_eq!(listed(self.address()), *items);
         for query in items.values().map(|(code, _)| code ^ 5).step_by(7).chain([0]) {
@@ -187,20 +189,20 @@ impl Copy {
         }
     }
 
-    /// Compares what it has with the states that a primary had, while both may be changing: the items with their codes are those of one
-    /// position, none before the one that the copy says that it has.
+    /// Checks the items that a copy lists while primary and copy may both be changing: their codes are those of the primary at one
+    /// position, which is not before the position that the copy reported.
     pub fn is_at_some_moment(&self, primary: &Primary) {
         let from = position(self.address()).unwrap();
         let answered = listed(self.address());
         let codes = |items: &BTreeMap<u64, Kept>| -> Vec<(u64, u64)> {
             items.iter().map(|(id, (code, _))| (*id, *code)).collect()
         };
-        // What was answered may be a change that the writer does not know yet to be made.
+        // The primary may have made a change that the thread of the writer has not recorded yet. Wait for the record.
         until("what was answered is known", || {
             let last = primary.last();
             let at = (from.min(last)..=last)
                 .find(|position| codes(&primary.items_at(*position)) == codes(&answered))?;
-            // Metadata may be that of a later change, whose code is found a moment later or is the same.
+            // The metadata may be that of a later change: either the search does not have its code yet, or the code is the same.
             let made = primary.made.lock().unwrap();
             let later = &made[usize::try_from(at - primary.base).unwrap()..];
             let known = items_after(&made, at - primary.base);
@@ -213,7 +215,7 @@ impl Copy {
     }
 }
 
-/// The items that the first of some changes have made.
+/// The items after the first `count` changes.
 fn items_after(made: &[Made], count: u64) -> BTreeMap<u64, Kept> {
     let mut items = BTreeMap::new();
     for (id, kept) in made.iter().take(usize::try_from(count).unwrap()) {
@@ -225,7 +227,7 @@ fn items_after(made: &[Made], count: u64) -> BTreeMap<u64, Kept> {
     items
 }
 
-/// Starts the program where its address is among its flags.
+/// Starts the program with an address that is among its flags.
 fn start_at(command: &mut std::process::Command) -> Running {
     use std::io::{BufRead, BufReader};
     let started = Instant::now();
@@ -237,12 +239,12 @@ fn start_at(command: &mut std::process::Command) -> Running {
         if line.starts_with("http") {
             return running;
         }
-        // The port may be taken for a moment by a connection of another test.
+        // A connection of another test may occupy the port for a moment.
         assert!(started.elapsed() < Duration::from_secs(20), "it does not start");
     }
 }
 
-/// Tries until there is a result.
+/// Repeats `work` until it returns a result. Fails after 30 seconds.
 pub fn until<T>(what: &str, work: impl Fn() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -260,7 +262,7 @@ pub fn get(address: &str, path: &str) -> Option<Value> {
     Some(serde_json::from_str(&text).unwrap())
 }
 
-/// What `/v1/info` says of followers; `None` where nobody answers.
+/// The field `replication` of `/v1/info`; `None` if there is no answer.
 pub fn replication(address: &str) -> Option<Value> {
     get(address, "/v1/info").map(|info| info["replication"].clone())
 }
@@ -269,7 +271,7 @@ pub fn position(address: &str) -> Option<u64> {
     replication(address)?["position"].as_u64()
 }
 
-/// All items.
+/// Lists all items.
 pub fn listed(address: &str) -> BTreeMap<u64, Kept> {
     let list = get(address, "/v1/items?limit=1000").expect("it answers");
     assert!(list["next"].is_null(), "more than a page");
@@ -301,7 +303,7 @@ fn nearest_of(items: &BTreeMap<u64, Kept>, code: u64) -> Vec<(u32, u64)> {
     all
 }
 
-/// Random numbers, the same in every run.
+/// A generator of random numbers with a fixed seed.
 pub struct Random(pub u64);
 
 impl Random {

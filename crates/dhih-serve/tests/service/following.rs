@@ -1,5 +1,4 @@
-//! Programs that follow another one: what they refuse, what they do where the primary cannot go on from where they are, and how one of them
-//! takes its place.
+//! Programs that follow a primary: what they refuse, when they take a new snapshot, and how one of them is promoted to replace its primary.
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +14,11 @@ use crate::full_disk::SmallDisk;
 
 pub const JOURNAL: &[&str] = &["--journal-mib", "1"];
 
-/// A request that adds an item, with a key.
+/// A request with an idempotency key that adds an item.
 const KEYED: &str =
     "POST /v1/items HTTP/1.1\r\ncontent-type: application/json\r\nidempotency-key: one";
 
-/// Items of a primary that has some.
+/// Adds items with these ids to the primary.
 pub fn fill(primary: &Primary, ids: std::ops::Range<u64>) {
     ids.for_each(|id| primary.put(id, (id * 0x0101_0101, id), 8));
 }
@@ -33,7 +32,7 @@ fn error_of(copy: &Copy) -> Option<String> {
     Some(replication(copy.address())?["error"].as_str()?.to_owned())
 }
 
-/// A counter or gauge of a service.
+/// The value of a metric of a service; 0 if it is absent.
 fn figure(address: &str, name: &str) -> f64 {
     let (_, text) = ask(address, "GET /metrics HTTP/1.1", b"").unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
@@ -73,7 +72,7 @@ fn a_copy_answers_like_its_primary_and_refuses_changes() {
     primary.delete(3);
     copy.reaches(primary.last());
     copy.is_exactly(&primary.items_at(primary.last()));
-    // Filters go by the metadata that came.
+    // Filters use the metadata of the primary.
     let path = "/v1/items/count?filter=%7B%22must%22%3A%5B%7B%22field%22%3A%22n%22%2C%22range%22%3A%7B%22gte%22%3A18%7D%7D%5D%7D";
     assert_eq!(get(copy.address(), path).unwrap(), json!({ "count": 12 }));
 
@@ -118,7 +117,7 @@ fn a_copy_outlives_its_primary_and_says_how_late_it_is() {
         (status == 503 && text.contains("lagging")).then_some(())
     });
     copy.is_exactly(&primary.items_at(primary.last()));
-    // Also where it starts while nobody is there.
+    // The same holds if the follower starts while the primary is down.
     copy.kill();
     copy.start_again();
     copy.is_exactly(&primary.items_at(primary.last()));
@@ -142,7 +141,7 @@ fn who_is_too_far_behind_takes_all_items_anew() {
     let mut copy = Copy::begin(dir.path().join("copy"), &primary.url(), &[]);
     copy.reaches(primary.last());
     copy.kill();
-    // More than the journal keeps.
+    // These changes exceed the bound of the journal, so it drops the change after the follower's position.
     (0..150).for_each(|n| primary.put(n % 20, (n, n), 15_000));
     copy.start_again();
     copy.reaches(primary.last());
@@ -154,7 +153,7 @@ fn who_is_too_far_behind_takes_all_items_anew() {
     });
 }
 
-/// A backup that was put in the place of the primary has the same numbers for other changes.
+/// A backup that replaces the primary has the same numbers for different changes. The copy must not mix the two histories.
 #[test]
 fn a_primary_of_another_history_is_not_mixed_with_what_is_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -170,7 +169,7 @@ fn a_primary_of_another_history_is_not_mixed_with_what_is_there() {
     primary.kill();
     fs::remove_dir_all(&at).unwrap();
     fs::rename(&backup, &at).unwrap();
-    // The five changes are gone, and there are seven others.
+    // The backup lacks the last five changes. Seven other changes reuse their numbers.
     primary.made.lock().unwrap().truncate(10);
     primary.start_again();
     (20..27).for_each(|id| primary.put(id, (id, id), 8));
@@ -197,7 +196,7 @@ fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_ar
     let promote = || ask(first.address(), "POST /v1/admin/promote HTTP/1.1", b"").unwrap();
     assert_eq!(promote(), (200, r#"{"promoted":true}"#.into()));
     assert_eq!(promote(), (200, r#"{"promoted":false}"#.into()));
-    // The answer to a request whose key the former primary knew is given again.
+    // The follower has the stored answers of the former primary, so a repeated request with an idempotency key gets the same answer.
     assert_eq!(ask(first.address(), KEYED, br#"{"code": "000000000000000a"}"#), Some(answered));
     let head = "POST /v1/items HTTP/1.1\r\ncontent-type: application/json";
     let (status, text) =
@@ -209,20 +208,20 @@ fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_ar
 
     second.follow(&format!("http://{}", first.address()));
     second.start_again();
-    // The promotion is a change itself.
+    // One change is the promotion, which is logged, and the other one adds the item.
     second.reaches(primary.last() + 2);
     items.insert(10, (0xff, 7));
     second.is_exactly(&items);
     assert_eq!(figure(second.address(), "dhih_replication_snapshots_total"), 0.0);
     assert_eq!(replication(first.address()).unwrap()["role"], "primary");
 
-    // It stays a primary where it is started as it was.
+    // After a restart with the same flags it is still a primary.
     let mut first = first;
     first.kill();
     first.start_again();
     assert_eq!(replication(first.address()).unwrap()["role"], "primary");
     first.is_exactly(&items);
-    // The former primary is not overwritten.
+    // The index of the former primary is not overwritten.
     let mut command = program();
     command.arg("--index").arg(&primary.dir).args(["--bind", "127.0.0.1:0", "--follow"]);
     let output = command.arg(format!("http://{}", first.address())).output().unwrap();

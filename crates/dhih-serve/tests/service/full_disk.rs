@@ -1,7 +1,5 @@
-//! A disk that is full. The database of the catalogue refuses everything after one error of the disk until it is opened again, so that
-//! adding was over until a restart, and what was wrong was told as a fault of the service.
-//!
-//! A small disk in memory is mounted, which takes root. Where it cannot be, this says so and tests nothing.
+//! A full disk. The bug: after one error of the disk, the database of the catalogue refuses everything until it is reopened. Adding failed
+//! until a restart, and the error was reported as an internal failure.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,10 +17,10 @@ use crate::common::{
 };
 use crate::reloading::times;
 
-/// How often the disk fills up, unless `DHIH_TEST_FULL_DISKS` says otherwise.
+/// How often the disk fills up; `DHIH_TEST_FULL_DISKS` overrides it.
 const FULL_DISKS: usize = 40;
 
-/// A mounted disk of a few MiB; it goes away with the test.
+/// A mounted disk of a few MiB. It is unmounted after the test.
 pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -38,7 +36,7 @@ impl SmallDisk {
         self.0.path()
     }
 
-    /// Takes all space that is left but for so many bytes.
+    /// Fills the disk except for `left` bytes.
     fn fill_but(&self, left: usize) -> PathBuf {
         let kept = self.path().join("kept");
         std::fs::write(&kept, vec![0; left]).unwrap_or_default();
@@ -47,7 +45,7 @@ impl SmallDisk {
         fill
     }
 
-    /// Takes all space that is left.
+    /// Fills the disk.
     pub fn fill(&self) -> PathBuf {
         let path = self.path().join("fill");
         let mut file = std::fs::File::create(&path).unwrap();
@@ -87,12 +85,12 @@ async fn adding_goes_on_once_there_is_space_again() {
                 known.push(answer.json()["id"].as_u64().unwrap());
                 continue;
             }
-            // What is not known is taken back.
+            // A change with unknown outcome is undone.
             let is_unknown = answer.json()["error"]["code"] == "outcome_unknown";
             answer.refused(507, if is_unknown { "outcome_unknown" } else { "disk_full" }, "space");
             full += 1;
             assert_eq!(send(&app, get("/v1/info")).await.ok()["write_error"], "disk_full");
-            // Reading goes on.
+            // Reading is still possible.
             assert_eq!(send(&app, form("image", &png(1))).await.status, 200);
             send(&app, get(&format!("/v1/items/{}", known[0]))).await.ok();
         }
@@ -123,7 +121,7 @@ async fn adding_goes_on_once_there_is_space_again() {
     }
 }
 
-/// The disk fills up in the middle of any step of a change, while others add, delete and search.
+/// The disk fills up at any step of a change, while other clients add, delete and search.
 #[test]
 fn a_disk_that_fills_up_at_random_moments_loses_nothing() {
     let Some(disk) = SmallDisk::mount(48) else {
@@ -135,7 +133,7 @@ fn a_disk_that_fills_up_at_random_moments_loses_nothing() {
     command.arg("--run").arg(disk.path()).args(["--log-level", "off"]);
     let (mut child, address) = start(&mut command);
     let (ended, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
-    // Each client adds items of its own, and deletes some of them.
+    // Each client adds its own items and deletes some of them.
     let client = |first: u64| {
         let mut known = BTreeMap::new();
         for id in (first..first + 400).cycle() {
@@ -173,13 +171,13 @@ fn a_disk_that_fills_up_at_random_moments_loses_nothing() {
             let fill = disk.fill_but(below(1 << 16) as usize);
             std::thread::sleep(Duration::from_millis(below(60)));
             std::fs::remove_file(fill).unwrap();
-            // Long enough for some changes, and at times for files to be opened again.
+            // Long enough for some changes, and sometimes for files to be reopened.
             std::thread::sleep(Duration::from_millis(below(40) + 1000 * u64::from(below(20) == 0)));
         }
         ended.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| known.extend(client.join().unwrap()));
     });
-    // Many changes find room in what files have already, so that not every full disk is met.
+    // Many changes fit into space that the files have already allocated, so not every full disk makes one fail.
     let refused = refused.into_inner();
     println!("{refused} changes met a full disk");
     assert!(refused > rounds / 20, "the disk was hardly ever full");

@@ -1,4 +1,4 @@
-//! Requests with a key of their own: a client whose answer was lost sends the same again, and gets the same answer for items that are added once.
+//! Requests with an idempotency key: a client that lost the answer repeats the request, gets the same answer, and the items are added once.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ async fn count(app: &Router) -> Value {
     send(app, get("/v1/items/count")).await.ok()["count"].clone()
 }
 
-/// Status, body and place of an answer, and whether it was given before.
+/// Status, body and `location` of an answer, and whether it is marked as a repetition.
 fn told(answer: &Answer) -> (u16, Value, String, String) {
     let header = |name| answer.header(name).to_owned();
     (answer.status.as_u16(), answer.json(), header("location"), header("idempotent-replayed"))
@@ -56,14 +56,14 @@ async fn a_request_that_comes_again_adds_nothing_and_is_answered_as_it_was() {
     let first = send(&app, item("one", &body)).await;
     assert_eq!((first.status, first.header("idempotent-replayed")), (201.try_into().unwrap(), ""));
     assert_eq!(send(&app, get(first.header("location"))).await.ok(), first.json());
-    // Without a key it would be refused, because the external id is taken.
+    // Without an idempotency key the repetition would be refused, because the external id is taken.
     assert_eq!(told(&send(&app, item("one", &body)).await), again(&first));
     assert_eq!(count(&app).await, 11);
-    // Also once the item is gone, or another one.
+    // The answer is the same after the item was deleted.
     send(&app, with_method(Method::DELETE, first.header("location"))).await;
     assert_eq!(told(&send(&app, item("one", &body)).await), again(&first));
     assert_eq!(count(&app).await, 10);
-    // And after the service has ended.
+    // The answer survives a restart.
     drop(app);
     let app = open(dir.path(), Keys::default());
     assert_eq!(told(&send(&app, item("one", &body)).await), again(&first));
@@ -182,7 +182,7 @@ async fn a_picture_comes_again_in_another_form_and_a_compaction_forgets_it() {
     assert_eq!(send(&app, get(first.header("location"))).await.ok(), first.json());
     assert_eq!(told(&send(&app, form("another", 3)).await), again(&first));
     send(&app, form("edge", 4)).await.refused(422, "idempotency_key_reused", "a key of its own");
-    // Answers tell of items that were deleted.
+    // A compaction drops the stored answers, because they contain data of deleted items.
     send(&app, with_method(Method::POST, "/v1/admin/compact")).await.ok();
     let second = send(&app, form("edge", 3)).await;
     assert_eq!((second.status.as_u16(), second.header("idempotent-replayed")), (201, ""));

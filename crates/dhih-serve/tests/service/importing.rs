@@ -1,4 +1,4 @@
-//! `import` again and again: by which folder a file is known, what was deleted, what was changed, and what cannot be read.
+//! Repeated imports: how files are identified, which were deleted or changed, and which cannot be read.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn import(fixture: &Fixture, config: &ImportConfig) -> Imported {
     import_into(&fixture.writable(), config).unwrap()
 }
 
-/// Added, changed, known, deleted, skipped.
+/// The numbers of added, changed, known, deleted and skipped files.
 fn counts(imported: &Imported) -> [usize; 5] {
     let Imported { added, changed, known, deleted, skipped, .. } = imported;
     [*added, *changed, *known, *deleted, skipped.len()]
@@ -50,7 +50,7 @@ fn folders_with_equal_names_below_them_are_two_sources() {
     assert_eq!(counts(&import(&fixture, &config(&first))), [3, 0, 0, 0, 0]);
     assert_eq!(counts(&import(&fixture, &config(&second))), [3, 0, 0, 0, 0]);
     assert_eq!(counts(&import(&fixture, &config(&first))), [0, 0, 3, 0, 0]);
-    // A card that is mounted elsewhere is known by its name.
+    // A memory card that is mounted elsewhere is identified by its label.
     let named =
         |folder: &Path| ImportConfig { source_prefix: Some("cam".into()), ..config(folder) };
     assert_eq!(counts(&import(&fixture, &named(&first))), [3, 0, 0, 0, 0]);
@@ -82,7 +82,7 @@ async fn what_was_deleted_stays_deleted_and_what_was_changed_is_replaced() {
         assert_eq!(thumbnail(&app, 60).await, picture(300));
         assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], 62);
     }
-    // An index of the run's codes alone gets the changed picture, not the one before.
+    // An index that is rebuilt from the run's codes gets the changed picture and not the previous one.
     dhih_index::IndexBuilder::default().build(&fixture.codes(), &fixture.file("index")).unwrap();
     {
         let app = fixture.writable_app();
@@ -115,7 +115,7 @@ async fn pipes_names_that_are_no_text_and_folders_that_cannot_be_read_stop_nothi
     write(root, "locked/inside.png", &png(102));
     let locked = root.join("locked");
     std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
-    // Root reads everything.
+    // Root can read every folder.
     let reads_all = std::fs::read_dir(&locked).is_ok();
     let imported = import(&fixture, &config(root));
     std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -172,7 +172,7 @@ fn a_strict_import_adds_nothing_where_a_file_cannot_be_used() {
     assert_eq!(counts(&import(&fixture, &strict)), [1, 0, 1, 0, 0]);
 }
 
-/// Writes the catalogue of an earlier version: an item, the path that it was imported from, and the id of one that was deleted.
+/// Writes a catalogue of format 1 with an item, the path that it was imported from, and the id of a deleted item.
 fn write_format_1(fixture: &Fixture, code: &str) {
     use redb::TableDefinition;
     let path = fixture.file("index/catalogue.redb");
@@ -210,7 +210,7 @@ async fn a_catalogue_of_an_earlier_version_knows_its_files_and_no_others() {
     {
         assert_eq!(counts(&import(&fixture, &config(folder))), expected);
     }
-    // From now on its content is known, too.
+    // From now on the digest of its content is known as well.
     write(&same, "ring/0.png", &png(206));
     assert_eq!(counts(&import(&fixture, &config(&same))), [0, 1, 0, 0, 0]);
     let app = fixture.writable_app();
@@ -252,14 +252,14 @@ async fn metadata_beside_the_pictures_goes_with_them_and_is_brought_up_to_date()
         );
         assert_eq!(item(&app, 62).await["metadata"], serde_json::json!({}));
     }
-    // Lines of JSON say the same in another form, and may say something else. What they leave out stays.
+    // JSON Lines may repeat the same metadata or change it. Attributes that they omit stay.
     let lines = root.join("lines.jsonl");
     std::fs::write(&lines, "{\"file\":\"cam/0.png\",\"camera\":\"north\",\"taken\":17.5,\"public\":true,\"note\":\"007\"}\n\n{\"file\":\"cam/1.png\",\"camera\":[\"west\"]}\n").unwrap();
     for described in [1, 0] {
         let again = import_with(&fixture, &lines).unwrap();
         assert_eq!((counts(&again), again.described), ([0, 0, 3, 0, 0], described));
     }
-    // Another picture in a file keeps the metadata of the file.
+    // A changed picture keeps the metadata of its file.
     write(root, "cam/0.png", &png(300));
     assert_eq!(counts(&import(&fixture, &config(root))), [0, 1, 2, 0, 0]);
     {

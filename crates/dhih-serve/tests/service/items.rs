@@ -1,4 +1,4 @@
-//! `/v1/items`, labels, batches and reloads: everything that changes what is served. Who may: `access.rs`.
+//! `/v1/items`, labels, batches and reloads: all routes that change what is served. `access.rs` tests who may do so.
 
 use crate::common::{
     CLASSES, Fixture, ITEMS, fields, form, get, json, png, post, send, with_method,
@@ -32,7 +32,7 @@ async fn an_added_item_is_found_looked_at_and_deleted() {
     assert_eq!((added.status.as_u16(), added.header("location")), (201, "/v1/items/60"));
     let item = added.json();
     assert_eq!((&item["id"], &item["label"]), (&60.into(), &"ring".into()));
-    // Of a path that a client sends, the last part is a name, and no more.
+    // Of a path that a client sends, only the last component is kept.
     assert_eq!(item["source"], "b c.png");
     assert_eq!(send(&app, get("/v1/items/60")).await.ok(), item);
     let image = send(&app, get(item["image_url"].as_str().unwrap())).await;
@@ -51,7 +51,7 @@ async fn an_added_item_is_found_looked_at_and_deleted() {
     send(&app, get("/v1/items/60/image")).await.refused(404, "not_found", "60");
     send(&app, delete(60)).await.refused(404, "not_found", "60");
     assert!(!ids(&send(&app, form("image", &picture)).await.ok()).contains(&60));
-    // Items of the run can go as well, and ids are not given twice.
+    // Items of the run can be deleted, too, and ids are never reused.
     assert_eq!(send(&app, delete(5)).await.status, 204);
     let next = send(&app, fields("/v1/items", &[("image", &picture)])).await.json();
     assert_eq!((&next["id"], &next["label"]), (&61.into(), &Value::Null));
@@ -71,7 +71,7 @@ async fn what_was_answered_is_there_after_a_restart() {
         assert_eq!(send(&app, delete(70)).await.status, 204);
         assert_eq!(send(&app, delete(3)).await.status, 204);
     }
-    // An index made anew has what the run has; the catalogue knows better.
+    // A rebuilt index has all items of the run; the catalogue corrects it.
     std::fs::rename(fixture.file("index/catalogue.redb"), fixture.file("kept")).unwrap();
     std::fs::remove_dir_all(fixture.file("index")).unwrap();
     dhih_index::IndexBuilder::default().build(&fixture.codes(), &fixture.file("index")).unwrap();
@@ -140,7 +140,7 @@ async fn no_id_ends_numbering() {
     assert_eq!(send(&app, delete(greatest)).await.status, 204);
     assert_eq!(add(None).await.json()["id"], 61);
     drop(app);
-    // Nor does an index that has such an id already.
+    // The same holds for an index that already contains such an id.
     let mut codes = fixture.codes();
     codes.ids = Some((0..ITEMS as u64 - 1).chain([u64::MAX]).collect());
     dhih_index::IndexBuilder::default().build(&codes, &fixture.file("index")).unwrap();
@@ -187,7 +187,7 @@ async fn ties_go_by_the_querys_real_values() {
     });
     assert_eq!(ranked["hits"].as_array().unwrap(), &expected);
     assert_ne!(ids(&ranked), ids(&plain), "some are as near as others");
-    // The first few are the first of all.
+    // The first hits are the same as with a larger `k`.
     let request = fields("/v1/search?k=5&codes=true&rerank=true", &[("image", &png(7))]);
     assert_eq!(send(&app, request).await.ok()["hits"].as_array().unwrap()[..], expected[..5]);
     send(&app, json("/v1/search?rerank=true", "{\"id\":4}")).await.refused(
@@ -232,7 +232,7 @@ async fn a_reload_serves_what_is_there_now_or_what_was() {
     assert_eq!(send(&app, fields("/v1/items", &[("image", &png(9))])).await.status, 201);
     let reload = async || send(&app, with_method(Method::POST, "/v1/admin/reload")).await;
     assert_eq!(reload().await.ok()["items"], ITEMS + 1);
-    // Changes go on with the reloaded one.
+    // Changes continue with the reloaded run.
     assert_eq!(send(&app, fields("/v1/items", &[("image", &png(9))])).await.status, 201);
 
     let model = std::fs::read(fixture.file("model.safetensors")).unwrap();
@@ -242,7 +242,7 @@ async fn a_reload_serves_what_is_there_now_or_what_was() {
     assert!(!String::from_utf8_lossy(&refused.body).contains("safetensors"), "no path is told");
     assert_eq!(send(&app, fields("/v1/items", &[("image", &png(9))])).await.status, 201);
 
-    // The index of one model with another model.
+    // The index of one model together with another model.
     for name in ["model", "codes", "queries", "gallery"].map(|name| format!("{name}.safetensors")) {
         std::fs::copy(other.file(&name), fixture.file(&name)).unwrap();
     }

@@ -1,5 +1,5 @@
-//! Keys of a file, in the program: they are replaced without a restart, and the log says who did what. A key once could be replaced by a
-//! restart alone, and a deletion could not be attributed to anybody.
+//! Keys from a file are replaced without a restart, and the log names the key of each change. The bugs: replacing a key needed a restart,
+//! and a deletion could not be attributed to anybody.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -15,7 +15,7 @@ use crate::common::{Fixture, program};
 const FIRST: &str = "first-key-0123456789";
 const SECOND: &str = "second-key-0123456789";
 
-/// The digest of a key, as the program prints it.
+/// The digest of a key, as printed by the program.
 fn digest(key: &str) -> String {
     let mut command = program();
     command.args(["keys", "hash"]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -53,7 +53,7 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
 }
 
-/// Waits until it is so, for a minute at most.
+/// Waits until a condition holds, for at most a minute.
 fn until(what: &str, mut is: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is() {
@@ -62,7 +62,7 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the program has a handler for SIGHUP by now, without which the signal ends it.
+/// Whether the program has installed its handler for SIGHUP. Without a handler the signal would kill it.
 fn heeds_hangup(child: &Child) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
@@ -85,7 +85,7 @@ fn keys_are_replaced_without_a_restart_and_the_log_names_them() {
     until("the second key", || status(&address, "GET /v1/info", SECOND) == 200);
     assert_eq!(status(&address, "GET /v1/info", FIRST), 401);
     assert_eq!(status(&address, "DELETE /v1/items/8", SECOND), 204);
-    // A damaged file leaves the keys in force, and is logged.
+    // After a damaged file, the previous keys stay in force, and the error is logged.
     std::fs::write(&keys, "[[key]]\nname = 'wednesday'\n").unwrap();
     signal(&child, "-HUP");
     let mut log = String::new();

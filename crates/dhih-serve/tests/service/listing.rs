@@ -1,4 +1,4 @@
-//! Items as a whole: listed page by page, counted, deleted by what they have in common, and added as lines of JSON.
+//! Items as a whole: listing page by page, counting, deleting by class or filter, and adding as JSON Lines.
 
 use axum::{Router, http::Method};
 use dhih_index::{CodeSet, Codes, IndexBuilder, Labels, to_hex};
@@ -140,7 +140,7 @@ async fn lines_that_can_be_added_are_and_the_others_say_why_not() {
     ];
     assert_eq!((words, &made["failures"]), (expected.to_vec(), &6.into()));
     assert_eq!(count(&app).await, ITEMS + 3);
-    // Sent again they take the places of those that they name.
+    // When the lines are sent again with `upsert`, they replace the items that they name.
     let again = lines(&app, "/v1/items/batch?upsert=true", &body).await;
     let ids = value!([73, null, null, 3, null, 1000, 1000, 73, null, 1002]);
     assert_eq!((&again["ids"], &again["added"], &again["replaced"]), (&ids, &1.into(), &5.into()));
@@ -157,7 +157,7 @@ async fn lines_that_can_be_added_are_and_the_others_say_why_not() {
     );
     assert_eq!(send(&app, get("/v1/items/3")).await.ok()["code"], code(2));
     drop(app);
-    // An item of the index that was replaced stays so.
+    // The replacement of an item of the index survives a restart.
     let app = open(dir.path(), Access::Writable);
     assert_eq!(send(&app, get("/v1/items/3")).await.ok()["code"], code(2));
     assert_eq!(count(&app).await, ITEMS + 4);
@@ -215,7 +215,8 @@ async fn additions_that_come_at_once_are_each_all_or_nothing() {
     build(dir.path());
     let app = open(dir.path(), Access::Writable);
     declare(&app).await;
-    // Three items each. Of some requests the last one is refused, of some an item of another is replaced, and many want the same external id.
+    // Each request has three items. In some requests the last item is refused, some replace an item of another request, and many claim the
+    // same external id.
     let request = |number: u64| {
         let code = |at: u64| to_hex(&(10 * number + at).to_le_bytes()[..4]);
         let camera = if number % 5 == 4 { value!(7) } else { value!("north") };
@@ -257,7 +258,7 @@ async fn additions_that_come_at_once_are_each_all_or_nothing() {
         }
     }
     assert!((16..48).contains(&made), "{made} requests were made");
-    // Each external id is that of one item, and no item was lost or is there twice.
+    // Each external id belongs to one item, and no item is lost or duplicated.
     let (all, _) = list(&app, "/v1/items?limit=1000").await;
     let mut unique = all.clone();
     unique.dedup();

@@ -1,4 +1,4 @@
-//! Runs that must be refused: what is missing, damaged or of another model is named, with the command that mends it.
+//! Runs that must be refused: the error names what is missing, damaged or of another model, and the command that repairs it.
 
 use crate::common::{Fixture, ITEMS, SAMPLES, SIDE, write_gallery};
 use dhih_index::{CodeSet, IndexBuilder, IndexConfig};

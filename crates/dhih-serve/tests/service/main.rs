@@ -1,4 +1,4 @@
-//! The service, asked as its users ask it: over HTTP against the router, over TCP, and as a program.
+//! Tests of the service from the outside: over HTTP against the router, over TCP, and as a program.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,7 +33,6 @@ mod figures;
 #[cfg(unix)]
 mod follower_durability;
 #[cfg(unix)]
-mod follower_lag;
 #[cfg(unix)]
 mod followers;
 #[cfg(unix)]

@@ -7,7 +7,7 @@ use crate::common::{BITS, Fixture, ITEMS, fields, json, picture, png, post, send
 
 const PATH: &str = "/v1/search?k=1000&mean=true";
 
-/// The code of the mean of what the network makes of these pictures.
+/// The code of the mean of the network's outputs for these pictures.
 fn mean_code(fixture: &Fixture, pictures: &[usize]) -> String {
     let encoder = fixture.encoder();
     let all: Vec<Vec<f32>> =
@@ -31,7 +31,7 @@ async fn several_images_are_searched_by_their_mean() {
         let by_code = value!({ "code": answer["code"] }).to_string();
         let by_code = send(&app, json("/v1/search?k=1000", &by_code)).await.ok();
         assert_eq!(answer["hits"], by_code["hits"], "{pictures:?}");
-        // The values behind the code are there to order by.
+        // The real values behind the code can be used for ordering.
         send(&app, fields(&format!("{PATH}&rerank=true"), &form)).await.ok();
         codes.push(answer["code"].clone());
     }

@@ -1,5 +1,5 @@
-//! The program's memory under the worst pictures, all at once. The bugs: a colour profile of half a megabyte took a gigabyte, and two deep pictures
-//! of 400 KB ended a container of 1 GiB.
+//! The memory of the program under the most demanding pictures, all at once. The bugs: a colour profile of half a megabyte took a gigabyte,
+//! and two deep pictures of 400 KB exceeded a container of 1 GiB.
 
 use std::{
     io::{Read, Write},
@@ -13,9 +13,9 @@ use crate::common::{Fixture, encoded, png, program};
 use crate::uploads::base64;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
-/// Requests at once.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 64;
-/// The most that the program may ever hold.
+/// The most memory that the program may ever hold, in bytes.
 const MOST: usize = 1 << 30;
 
 struct Service {
@@ -33,7 +33,7 @@ impl Service {
         Self { program, address: address.parse().unwrap(), _fixture: fixture }
     }
 
-    /// The most memory it has had so far, in bytes.
+    /// The peak memory so far, in bytes.
     fn peak(&self) -> usize {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.program.id())).unwrap();
@@ -42,15 +42,15 @@ impl Service {
     }
 }
 
-/// Searches by an image over a connection of its own; the status.
+/// Searches by an image over a new connection. Returns the status.
 fn search(address: SocketAddr, image: &[u8]) -> u16 {
     let head = b"--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n";
     let body = [&head[..], image, b"\r\n--edge--\r\n"].concat();
     send(address, "multipart/form-data; boundary=edge", &body)
 }
 
-/// Searches by a body over a connection of its own; the status. It is 0 where the client is cut off while it sends, as happens to those that are
-/// refused and go on sending for seconds.
+/// Sends a search with this body over a new connection. Returns the status, or 0 if the connection was closed while the body was being
+/// sent, which happens to refused clients that go on sending for seconds.
 fn send(address: SocketAddr, content_type: &str, body: &[u8]) -> u16 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -66,7 +66,7 @@ fn send(address: SocketAddr, content_type: &str, body: &[u8]) -> u16 {
     answer.split(' ').nth(1).map_or(0, |status| status.parse().unwrap())
 }
 
-/// The zlib stream of `piece * pieces` zeros, of which one piece is compressed.
+/// A zlib stream of `piece * pieces` zeros, for which only one piece is compressed.
 fn zeros(piece: usize, pieces: usize) -> Vec<u8> {
     let mut block = Vec::with_capacity(piece / 100 + 1000);
     let mut compress = Compress::new(Compression::best(), false);
@@ -82,7 +82,7 @@ fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [&(data.len() as u32).to_be_bytes()[..], &named, &crc.sum().to_be_bytes()].concat()
 }
 
-/// A PNG of zeros, of 16 bits a channel with alpha: 8 bytes a pixel.
+/// A PNG of zeros with alpha and 16 bits per channel, so that a pixel takes 8 bytes.
 fn deep_png(width: u32, height: u32) -> Vec<u8> {
     let head = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[16, 6, 0, 0, 0]].concat();
     let data = zeros(10 * (1 + 8 * width as usize), height as usize / 10);
@@ -90,20 +90,21 @@ fn deep_png(width: u32, height: u32) -> Vec<u8> {
     [&b"\x89PNG\r\n\x1a\n"[..], &chunks.concat()].concat()
 }
 
-/// A small PNG whose colour profile is half a gigabyte.
+/// A small PNG with a colour profile of half a gigabyte.
 fn profile_bomb() -> Vec<u8> {
     let small = png(3);
     let profile = [&b"profile\0\0"[..], &zeros(1 << 20, 512)].concat();
     [&small[..33], &chunk(b"iCCP", &profile), &small[33..]].concat()
 }
 
-/// A progressive JPEG of one colour, `side * side` pixels: a bit a block for the first coefficients, and runs of empty blocks for the others.
+/// A progressive JPEG of one colour with `side * side` pixels: one bit per block for the first coefficients, and runs of empty blocks for
+/// the others.
 fn progressive_jpeg(side: u16, components: u8) -> Vec<u8> {
     let segment = |marker: u8, data: &[u8]| {
         let length = (data.len() as u16 + 2).to_be_bytes();
         [&[0xff, marker][..], &length, data].concat()
     };
-    // One code, of one bit, for one symbol.
+    // A Huffman table with a single symbol, whose code has one bit.
     let table =
         |class: u8, symbol: u8| segment(0xc4, &[&[class, 1][..], &[0; 15], &[symbol]].concat());
     let adobe = segment(0xee, &[&b"Adobe"[..], &[0, 100, 0, 0, 0, 0, 0]].concat());
@@ -122,7 +123,7 @@ fn progressive_jpeg(side: u16, components: u8) -> Vec<u8> {
         file.extend(segment(0xda, &[1, name, 0, 1, 63, 0]));
         let (mut left, mut bits) = (blocks, Vec::new());
         while left > 0 {
-            // The symbol, and in 14 bits by how much the run is longer than 2^14.
+            // The symbol, followed by 14 bits with the length of the run above 2^14.
             let run = left.min(32_767);
             assert!(run >= 1 << 14, "{left} blocks are left");
             bits.push(false);
@@ -140,7 +141,7 @@ fn progressive_jpeg(side: u16, components: u8) -> Vec<u8> {
     file
 }
 
-/// A WebP whose canvas and lossy image say that they are of another size.
+/// A WebP whose canvas and lossy frame declare another size.
 fn stretched_webp(file: &[u8], side: u16) -> Vec<u8> {
     let mut file = file.to_vec();
     let three = |n: u16| [(n - 1).to_le_bytes()[0], (n - 1).to_le_bytes()[1], 0];
@@ -168,14 +169,14 @@ fn the_worst_pictures_at_once_stay_below_a_gigabyte() {
         stretched_webp(include_bytes!("../../../dhih-model/tests/data/lossy.webp"), 6300),
         stretched_webp(include_bytes!("../../../dhih-model/tests/data/lossy-alpha.webp"), 5700),
         stretched_webp(include_bytes!("../../../dhih-model/tests/data/animated.webp"), 5500),
-        // Ten MiB that are no picture, to be held while they are read.
+        // Ten MiB that are not a picture, but must be held while they arrive.
         [b"\xff\xd8\xff\xe0", &vec![1; (10 << 20) - 1000][..]].concat(),
     ];
     let service = Service::start();
     let address = service.address;
     assert_eq!(search(address, &png(7)), 200);
     let idle = service.peak();
-    // One after the other, so that each is decoded, however busy this machine is.
+    // One after the other, so that each picture is decoded, however busy this machine is.
     let alone: Vec<_> = pictures.iter().map(|picture| search(address, picture)).collect();
     let taken = service.peak();
     let statuses = thread::scope(|scope| {
@@ -204,12 +205,12 @@ fn the_worst_pictures_at_once_stay_below_a_gigabyte() {
         alone.iter().chain(&statuses).all(|status| [200, 415, 422, 503].contains(status)),
         "{statuses:?}"
     );
-    // It has been at work on large ones, and goes on.
+    // The service has decoded large pictures, and continues to work.
     assert!(taken > idle + (300 << 20), "{} MiB, {} MiB", mib(idle), mib(taken));
     assert_eq!(search(address, &png(7)), 200);
 }
 
-/// Pictures in JSON may be as large as bodies may be; what else is in it becomes larger when it is read.
+/// Pictures in JSON may be as large as the limit for bodies. Other JSON grows when it is parsed.
 #[test]
 fn the_largest_json_at_once_stays_below_a_gigabyte() {
     let picture = |bytes: usize| {

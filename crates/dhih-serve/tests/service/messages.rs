@@ -1,6 +1,5 @@
-//! Help and failures once read differently from command to command, and changed without anybody noticing. What a user reads is kept here, word
-//! for word, in `snapshots/`; `INSTA_UPDATE=always cargo nextest run -p dhih-serve -E 'test(messages)'` takes over what a change is meant to say. The
-//! style is described in CONTRIBUTING.md.
+//! Snapshots of all help texts and errors in `snapshots/`, because they once differed in style between commands and changed unnoticed.
+//! `INSTA_UPDATE=always cargo nextest run -p dhih-serve -E 'test(messages)'` accepts intended changes. CONTRIBUTING.md describes the style.
 
 use std::process::Stdio;
 
@@ -8,7 +7,7 @@ use insta::assert_snapshot;
 
 use crate::common::program;
 
-/// The words of a command, its exit code, and what it prints.
+/// The output of a command, with its arguments and exit code.
 fn told(words: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("pointer")).unwrap();

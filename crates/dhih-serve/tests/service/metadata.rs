@@ -1,5 +1,5 @@
-//! What users keep with items: metadata and external ids, filters of them in searches, and what becomes of them when an item is replaced,
-//! removed, or the index is built anew.
+//! What users store with items: metadata and external ids, filters in searches, and what happens when an item is replaced or removed, or
+//! the index is rebuilt.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::common::{Fixture, fields, get, json, png, send, state, with_method};
 const BITS: u32 = 64;
 const ITEMS: u64 = 400;
 
-/// Codes at random.
+/// Pseudo-random codes.
 fn codes(seed: u64, count: u64) -> Codes {
     let word = |i: u64| (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ seed).to_le_bytes();
     Codes::new(BITS, (0..count).flat_map(word).collect()).unwrap()
@@ -85,7 +85,7 @@ async fn a_filtered_search_finds_the_exact_nearest_of_those_that_pass() {
     for id in 0..ITEMS {
         send(&app, put(&format!("/v1/items/{id}/metadata"), &metadata(id))).await.ok();
     }
-    // Some go, so that the ids have gaps.
+    // Delete some items, so that the ids have gaps.
     for id in [0, 17, 200] {
         let gone = send(&app, with_method(Method::DELETE, &format!("/v1/items/{id}"))).await;
         assert_eq!(gone.status, 204);
@@ -125,7 +125,7 @@ async fn a_filtered_search_finds_the_exact_nearest_of_those_that_pass() {
         for query in [1_u64, 50, 399] {
             let expected = nearest(codes.get(query as usize), passes);
             let path = filtered(&format!("/v1/search?k=15{label}"), filter);
-            // The second time it is known which items pass.
+            // The second search uses the cached selection.
             for _ in 0..2 {
                 let found = send(&app, json(&path, &value!({"id": query}).to_string())).await.ok();
                 assert_eq!(hits(&found), expected[..expected.len().min(15)], "{filter}");
@@ -140,7 +140,7 @@ async fn a_filtered_search_finds_the_exact_nearest_of_those_that_pass() {
         let count = send(&app, get(&count)).await.ok()["count"].as_u64().unwrap();
         assert_eq!(count as usize, nearest(codes.get(1), passes).len());
     }
-    // A filter counts from the moment on at which other metadata is answered.
+    // New metadata is effective in filters as soon as it is acknowledged.
     let path = filtered("/v1/search?k=1&metadata=true", &cases[3].0);
     for moved in [8_u64, 9, 7] {
         let other = value!({"taken": 70, "note": [1, {"deep": null}]});
@@ -200,7 +200,7 @@ async fn metadata_is_there_after_a_restart_and_goes_with_its_item() {
         camera["values"],
         value!([{"value": "north", "items": 1}, {"value": "south", "items": 1}])
     );
-    // It goes with its item, and its external id is free again.
+    // Metadata is deleted with their item, and the external id becomes free.
     assert_eq!(send(&app, with_method(Method::DELETE, "/v1/items/60")).await.status, 204);
     assert_eq!(ids(&send(&app, get(&with("south"))).await.ok()["items"]), [0; 0]);
     let parts: [(&str, &[u8]); 2] = [("image", &picture), ("external_id", b"IMG 1.png")];
@@ -222,7 +222,7 @@ async fn an_index_built_anew_has_the_metadata_of_the_items_that_are_the_same() {
             send(&app, put(&format!("/v1/items/{id}/metadata"), &metadata(id))).await.ok();
         }
     }
-    // Item 5 is another one now.
+    // After the rebuild, item 5 is a different one.
     let (before, other) = (codes(1, ITEMS), codes(2, ITEMS));
     let code = |id: usize| if id == 5 { other.get(id) } else { before.get(id) };
     let bytes: Vec<u8> = (0..ITEMS as usize).flat_map(|id| code(id).to_vec()).collect();
@@ -307,7 +307,7 @@ async fn what_does_not_fit_is_refused_and_changes_nothing() {
         );
     }
     drop(app);
-    // A service that only searches has no catalogue open.
+    // A read-only service does not open the catalogue.
     let app = open(dir.path(), Access::ReadOnly);
     send(&app, json(&north, "{\"id\":1}")).await.refused(400, "invalid_filter", "--read-only");
     send(&app, put("/v1/items/7/metadata", &value!({}))).await.refused(

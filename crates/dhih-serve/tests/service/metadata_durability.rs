@@ -1,5 +1,5 @@
-//! The program killed at random moments while items come and go with their metadata, many at a time. What was answered is there, a change is
-//! there as a whole or not at all, and filters, external ids and items agree.
+//! The program is killed at random moments while batches of items with metadata are added and deleted. Acknowledged changes are there, each
+//! change is there completely or not at all, and filters, external ids and items agree.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,9 +14,9 @@ use crate::common::{get, program, send};
 use crate::metadata::{filtered, open};
 use crate::reloading::times;
 
-/// Kills, unless `DHIH_TEST_KILLS` says otherwise.
+/// The number of kills; `DHIH_TEST_KILLS` overrides it.
 const KILLS: usize = 30;
-/// Items of a batch.
+/// The number of items in a batch.
 const BATCH: u64 = 20;
 const FIRST: u64 = 10;
 
@@ -29,7 +29,7 @@ fn metadata(batch: u64, id: u64) -> serde_json::Value {
     value!({"batch": batch, "name": format!("n{id}")})
 }
 
-/// Adds a batch. `None` where the other side went away.
+/// Adds a batch. `None` if the connection was lost.
 fn add(address: &str, batch: u64) -> Option<u16> {
     let line = |id: u64| {
         let code = to_hex(&id.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
@@ -53,7 +53,7 @@ fn delete(address: &str, batch: u64) -> Option<u16> {
     Some(status)
 }
 
-/// Gives the first item of a batch another name.
+/// Changes the metadata of the first item of a batch.
 fn rename(address: &str, batch: u64) -> Option<u16> {
     let head = format!(
         "PUT /v1/items/{}/metadata HTTP/1.1\r\ncontent-type: application/json",
@@ -63,7 +63,7 @@ fn rename(address: &str, batch: u64) -> Option<u16> {
     ask(address, &head, body.as_bytes()).map(|(status, _)| status)
 }
 
-/// Compares what is there with what is known of each batch, and of the name of its first item.
+/// Compares the items with the known state of each batch, and the name of its first item.
 async fn holds(dir: &Path, known: &BTreeMap<u64, Known>, renamed: &BTreeMap<u64, Known>) {
     let app = open(dir, Access::Writable);
     let mut there = 0;
@@ -114,7 +114,7 @@ async fn kills_lose_no_metadata_and_leave_no_part_of_a_change() {
         let (mut child, address) = start(&mut command);
         std::thread::scope(|scope| {
             let work = scope.spawn(|| {
-                // Whether the other side is still there.
+                // Records the outcome. Returns whether the connection still works.
                 let note =
                     |states: &mut BTreeMap<u64, Known>, batch, status: Option<u16>, wanted| {
                         assert!([None, Some(200)].contains(&status), "batch {batch}: {status:?}");

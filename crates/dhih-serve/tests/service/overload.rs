@@ -1,4 +1,4 @@
-//! More than the service takes: refused at once, and nothing else suffers.
+//! Load beyond the limits is refused at once and affects nothing else.
 
 use std::{
     sync::{
@@ -58,7 +58,7 @@ async fn requests_beyond_the_limit_are_refused_and_health_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn images_of_many_requests_share_batches_and_get_their_own_codes() {
     let fixture = Fixture::new();
-    // However slow this machine is at the moment, no image is refused for want of time.
+    // The time limit of the queue is raised, so that no image is refused on a slow machine.
     let queue = QueueConfig { max_queued: Duration::from_secs(60), ..QueueConfig::default() };
     let state = AppState::new(fixture.load().unwrap(), Limits::default(), Keys::default(), queue);
     let app = app(Arc::new(state.unwrap()));
@@ -73,7 +73,7 @@ async fn images_of_many_requests_share_batches_and_get_their_own_codes() {
     }
 }
 
-/// Two runs take turns under one name while images are encoded: each answer is wholly of one of them.
+/// Two runs alternate behind one link while images are encoded. Each answer comes completely from one of them.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_meanwhile_mixes_no_models() {
@@ -115,7 +115,7 @@ async fn a_reload_meanwhile_mixes_no_models() {
             let is = |run: &usize| answer["code"] == codes[*run].codes.to_hex(image);
             let run = (0..2).find(is).unwrap();
             of[run] += 1;
-            // The image is in both databases: where codes and index are of one model, its own code is found.
+            // The image is in both databases. If code and index are of the same model, its own code is found.
             assert_eq!(answer["hits"][0]["distance"], 0, "{image}");
         }
     }

@@ -1,4 +1,5 @@
-//! Pages of hits, and how a search was made: pages joined are the search of them all, in every order, and explained hits are the same hits.
+//! Pages of hits and explanations of searches: the joined pages are equal to a single search, in every order, and an explained search has
+//! the same hits.
 
 use axum::Router;
 use dhih_index::{Index, Strategy};
@@ -14,7 +15,7 @@ async fn hits(app: &Router, path: &str, body: &Value) -> Vec<Value> {
     answer["hits"].as_array().unwrap().clone()
 }
 
-/// Pages of seven hits of such a search make up the first 53.
+/// Checks that pages of seven hits add up to the first 53.
 async fn check_pages(app: &Router, path: &str, body: &Value) {
     let all = hits(app, &format!("{path}k=53"), body).await;
     assert!(all.len() > 14, "{path}: {} hits", all.len());
@@ -101,7 +102,7 @@ async fn an_explanation_is_that_of_the_library_and_leaves_the_hits_as_they_are()
             assert_eq!(step["costs"]["scan"], expected.costs.scan);
         }
     }
-    // What is only in memory is scanned, and a filter counts.
+    // Items that are only in memory are scanned, and a filter is taken into account.
     let added = value!({ "code": fixture.codes().codes.to_hex(7), "metadata": {"n": 1} });
     let added = send(&app, json("/v1/items", &added.to_string())).await;
     assert_eq!(added.status, 201);

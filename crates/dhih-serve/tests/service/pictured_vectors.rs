@@ -1,5 +1,5 @@
-//! A run of pictures without labels, whose index keeps the features of each: pictures are searched by these, new ones bring theirs, and they are
-//! there after a restart.
+//! A run of pictures without labels, whose index stores the features of each picture. Searches by picture are rescored by these, new
+//! pictures bring their features, and everything is there after a restart.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ use crate::common::{
 };
 use crate::texts::write_text;
 
-/// What `dhih-train photos` makes of the drawn pictures, but that nothing is fitted.
+/// The output of `dhih-train photos` for the drawn pictures, without fitting.
 struct Photos {
     dir: tempfile::TempDir,
     encoder: Encoder,
@@ -98,12 +98,12 @@ async fn a_picture_finds_what_the_library_finds_by_its_features() {
                 expected.hits.iter().map(|hit| (hit.id, Some(hit.similarity))).collect();
             assert_eq!(hits(&answer), expected, "{number}");
             assert!(answer.get("certain_within").is_some());
-            // By code alone, as ever.
+            // Without rescoring, the search is by code alone.
             let plain = search(&app, "k=8", number).await.ok();
             let expected: Vec<_> = index.knn(code.get(0), 8).unwrap();
             assert!(hits(&plain).iter().map(|hit| hit.0).eq(expected.iter().map(|hit| hit.id)));
         }
-        // Several pictures at once, and an item by the features that are kept of it.
+        // Several pictures at once, and an item by its stored features.
         let (a, b) = (png(7), png(8));
         let path = "/v1/search/batch?k=1&rescore=20";
         let batch = send(&app, fields(path, &[("image", &a), ("image", &b)])).await.ok();
@@ -156,7 +156,7 @@ async fn a_new_picture_brings_its_features_and_has_them_after_a_restart() {
         let by_id = json("/v1/search?k=1&rescore=10", &format!("{{\"id\":{ITEMS}}}"));
         assert_eq!(hits(&send(&app, by_id).await.ok())[0].0, ITEMS as u64);
     }
-    // A code alone has no features to keep.
+    // A code alone has no features to store.
     let app = photos.app(Access::Writable);
     let code = send(&app, get("/v1/items/0")).await.ok()["code"].clone();
     let bare = json("/v1/items", &format!("{{\"code\":{code}}}"));

@@ -1,4 +1,4 @@
-//! The program as a user starts it: flags, exit codes, the URL on stdout, a request over TCP, and the end by a signal.
+//! The program from the user's side: flags, exit codes, the URL on stdout, a request over TCP, and shutdown by a signal.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -60,7 +60,7 @@ fn wrong_usage_exits_with_2() {
     }
 }
 
-/// A settings file with a certificate and no key for it once served plain HTTP, silently.
+/// The bug: with a settings file that had a certificate but no key, the program silently served plain HTTP.
 #[test]
 fn half_of_tls_in_a_settings_file_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();
@@ -84,7 +84,7 @@ fn a_missing_run_exits_with_1_and_the_cure() {
     );
 }
 
-/// Without root's rights, where the test has them.
+/// If the test runs as root, the program runs as another user.
 #[cfg(unix)]
 #[test]
 fn a_run_that_may_not_be_written_to_names_read_only() {
@@ -174,7 +174,7 @@ fn it_prints_its_url_answers_and_stops_at_a_signal() {
     }
 }
 
-/// The pools of threads learn their size from the environment, and a service beside others took all cores.
+/// The bug: pools of threads took their size from the environment, and a service beside others used all cores.
 #[cfg(target_os = "linux")]
 #[test]
 fn it_computes_on_as_many_threads_as_it_is_told_by_flag_or_file() {
@@ -200,7 +200,7 @@ fn it_computes_on_as_many_threads_as_it_is_told_by_flag_or_file() {
             });
             names.filter(|name| name.trim() == "encoder").count()
         };
-        // A thread has its name once it has begun to run, which takes a while on a busy machine.
+        // A thread has its name only after it has begun to run, which may take a while on a busy machine.
         for _ in 0..4000 {
             if encoders() >= expected {
                 break;

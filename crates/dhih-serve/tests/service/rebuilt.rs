@@ -1,5 +1,5 @@
-//! An index that was built anew in the place of another, of other pictures. Index and catalogue were compared by id alone, so that an
-//! added picture vanished, and its thumbnail was shown for the new item of its number.
+//! An index was rebuilt from other pictures. The bug: index and catalogue were compared only by id, so an added picture vanished, and its
+//! thumbnail was shown for the new item with its id.
 
 use axum::Router;
 use axum::http::Method;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::common::{Fixture, fields, get, picture, png, send, with_method};
 
-/// Codes of pictures by the run's own model.
+/// The codes of pictures by the run's own model.
 fn codes_of(fixture: &Fixture, pictures: std::ops::Range<usize>) -> CodeSet {
     let encoder = fixture.encoder();
     let pixels: Vec<u8> = pictures.clone().flat_map(picture).collect();
@@ -54,7 +54,7 @@ async fn what_was_added_keeps_its_picture_under_a_new_id() {
     for _ in 0..2 {
         let app = fixture.writable_app();
         assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], 101);
-        // The new item of its number is another one, without its thumbnail and name.
+        // The new item with this id is another one, and does not have the thumbnail and source of the old one.
         let new = item(&app, 60).await;
         assert_eq!((&new["code"], &new["source"]), (&others.codes.to_hex(60).into(), &Value::Null));
         assert_eq!(thumbnail(&app, 60).await, None);
@@ -62,14 +62,14 @@ async fn what_was_added_keeps_its_picture_under_a_new_id() {
         assert_eq!((&moved["code"], &moved["label"]), (&code, &"ring".into()));
         assert_eq!(moved["source"], "b c.png");
         assert_eq!(thumbnail(&app, 100).await, Some(picture(added)));
-        // The item that was deleted was another one.
+        // The deleted item was a different one, so the new one stays.
         assert_eq!(item(&app, 3).await["code"], others.codes.to_hex(3));
     }
     let app = fixture.writable_app();
     let next = send(&app, fields("/v1/items", &[("image", &png(1))])).await.json();
     assert_eq!(next["id"], 101);
     drop(app);
-    // The first index again: what was added is there once, and what was deleted stays away.
+    // The first index again: the added item exists once, and deleted items stay deleted.
     build(&fixture, &fixture.codes());
     let app = fixture.writable_app();
     assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], 61);
@@ -92,7 +92,7 @@ async fn an_item_that_took_the_place_of_a_deleted_one_takes_it_again() {
     assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], 60);
 }
 
-/// The run's own codes, but for some rows.
+/// The run's own codes, except for some rows.
 fn mixed(fixture: &Fixture, is_own: impl Fn(usize) -> bool) -> CodeSet {
     let (own, others) = (fixture.codes(), codes_of(fixture, 200..260));
     let of = |row| if is_own(row) { own.codes.get(row) } else { others.codes.get(row) };
@@ -104,7 +104,7 @@ fn mixed(fixture: &Fixture, is_own: impl Fn(usize) -> bool) -> CodeSet {
 async fn thumbnails_of_the_gallery_are_shown_for_its_own_codes_alone() {
     let fixture = Fixture::new();
     let own = fixture.codes();
-    // Two ids were used again, which a service that only searches cannot know of.
+    // Two ids were reused. A read-only service cannot know that.
     let codes = mixed(&fixture, |row| ![4, 9].contains(&row));
     assert!([4, 9].iter().all(|row| codes.codes.get(*row) != own.codes.get(*row)));
     build(&fixture, &codes);

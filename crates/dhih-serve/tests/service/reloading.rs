@@ -1,5 +1,5 @@
-//! Reloads. One that fails once lost the writer, or pointed it at another index, so that every later addition was refused, or went into
-//! an index that was not served. What is served and changed before a reload goes on until another run is served instead.
+//! Reloads. The bug: a failed reload lost the writer or pointed it to another index, so that later additions were refused or went into an
+//! index that was not served. Until another run is served, everything continues with the present one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ async fn items(app: &Router) -> u64 {
     send(app, get("/v1/info")).await.ok()["items"].as_u64().unwrap()
 }
 
-/// How often something is repeated: `usual` times, or as often as an environment variable says.
+/// The number of repetitions: `usual`, unless an environment variable overrides it.
 pub fn times(variable: &str, usual: usize) -> usize {
     std::env::var(variable).ok().map_or(usual, |text| text.parse().unwrap())
 }
 
-/// `DHIH_TEST_RELOADS=1000` for the long version.
+/// `DHIH_TEST_RELOADS=1000` runs the long version.
 #[tokio::test(flavor = "multi_thread")]
 async fn reloads_that_fail_lose_no_addition_and_refuse_none() {
     let fixture = Fixture::new();
@@ -72,7 +72,7 @@ async fn reloads_that_fail_lose_no_addition_and_refuse_none() {
         ids.extend(adder.await.unwrap());
     }
     assert_eq!(items(&app).await as usize, ITEMS + ids.len());
-    // Nothing of it is lost by a restart.
+    // A restart loses none of it.
     drop(app);
     let app = fixture.writable_app();
     for id in &ids {
@@ -103,7 +103,7 @@ async fn a_link_that_was_moved_to_another_index_leaves_both_alone() {
     assert_eq!(send(&app, with_method(Method::DELETE, "/v1/items/7")).await.status, 204);
     assert_eq!(add(&app, 3).await.json()["id"], 60);
     point(&link, &indexes[1]);
-    // Until the reload the first one is served and changed.
+    // Until the reload, the first index is served and changed.
     assert_eq!(add(&app, 4).await.json()["id"], 61);
     assert_eq!(reload(&app).await.ok()["items"], ITEMS);
     send(&app, get("/v1/items/7")).await.ok();
@@ -143,12 +143,12 @@ async fn a_reload_of_what_has_not_changed_opens_nothing() {
     assert_eq!(add(&app, 1).await.status, 201);
     assert_eq!(reload(&app).await.ok()["items"], ITEMS + 1);
     assert!(Arc::ptr_eq(&before, &state.run()));
-    // A file that was written again is read again, and the items stay.
+    // A file that was rewritten is read again, and the items stay.
     std::fs::write(fixture.file("evaluation.json"), "{\"map\": 0.5}").unwrap();
     let info = reload(&app).await.ok();
     assert_eq!((&info["map"], &info["items"]), (&0.5.into(), &(ITEMS + 1).into()));
     assert!(!Arc::ptr_eq(&before, &state.run()));
-    // A request that still has the old run changes the same items.
+    // A request that still uses the old run changes the same items.
     drop(before);
     assert_eq!(add(&app, 2).await.json()["id"], 61);
 }
@@ -183,7 +183,7 @@ async fn a_second_reload_is_refused_while_one_is_under_way() {
     panic!("four reloads at once were never under way together");
 }
 
-/// Puts the files of another index into the place of one that is open.
+/// Replaces the files of an open index by those of another one.
 fn replace(index: &Path, with: &Path) {
     let files = |dir: &Path| -> Vec<_> {
         let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
@@ -216,7 +216,7 @@ async fn an_index_that_was_replaced_under_the_service_takes_no_change_until_it_i
     let info = send(&app, get("/v1/info")).await.ok();
     assert_eq!((&info["writable"], &info["write_error"]), (&false.into(), &"replaced".into()));
     assert_eq!(send(&app, get("/readyz")).await.ok()["writable"], false);
-    // What was open is searched.
+    // The index that is still open can be searched.
     assert_eq!(send(&app, form("image", &png(1))).await.status, 200);
     assert_eq!(items(&app).await as usize, ITEMS + 1);
 

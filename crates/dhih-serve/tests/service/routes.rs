@@ -1,4 +1,4 @@
-//! Everything but the search: items, samples, info, health, the page, and what every answer shares.
+//! All routes but the search: items, samples, info, health, the page, and the headers that all answers share.
 
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ async fn the_page_needs_nothing_from_elsewhere() {
         if target.starts_with('#') {
             continue;
         }
-        // Relative, so that the page works below any path.
+        // Links are relative, so that the page works below any path.
         assert!(
             !target.starts_with('/') && !target.contains(':'),
             "{target} is not of this service"
@@ -176,7 +176,7 @@ async fn the_page_needs_nothing_from_elsewhere() {
         let request = Request::get(&target).header(header::IF_NONE_MATCH, asset.header("etag"));
         assert_eq!(send(&app, request.body(Body::empty()).unwrap()).await.status, 304, "{target}");
         assets += 1;
-        // Modules import in no circle.
+        // Modules import each other without cycles, so this terminates.
         if target.ends_with(".js") {
             wanted.extend(targets(&String::from_utf8(asset.body).unwrap(), "from \""));
         }
@@ -243,7 +243,7 @@ async fn a_request_that_takes_too_long_is_cut_off() {
     answer.refused(408, "timeout", "too long");
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
     let add = fields("/v1/items", &[("image", &png(1))]);
-    // A change may go on: nobody is told to send it again.
+    // A change may still be made, so the answer does not suggest a retry.
     for change in [with_method(Method::DELETE, "/v1/items/1"), add] {
         send(&app, change).await.refused(504, "outcome_unknown", "may be made");
     }

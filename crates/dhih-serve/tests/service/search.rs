@@ -1,4 +1,4 @@
-//! `POST /v1/search`: every way to ask, every way to be refused.
+//! `POST /v1/search`: all kinds of queries and all kinds of refusals.
 
 use crate::common::{Fixture, encoded, form, get, json, png, post, send};
 use dhih_model::image::FORMATS;

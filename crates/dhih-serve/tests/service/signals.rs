@@ -1,4 +1,4 @@
-//! The program under an operator's hands: signals at any moment, logs that nobody takes, probes on an address of their own.
+//! Operation of the program: signals at any moment, logs that nobody reads, and probes on an address of their own.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Fixture, program};
 
-/// Longer than anything here takes.
+/// A time longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
 
 struct Program {
@@ -18,12 +18,12 @@ struct Program {
 }
 
 impl Program {
-    /// Starts to serve; the program may be loading still.
+    /// Starts the program, which may still be loading when this returns.
     fn start(fixture: &Fixture, arguments: &[&str], log: impl Into<Stdio>) -> Self {
         Self::start_as(program(), fixture, arguments, log)
     }
 
-    /// As [`start`](Self::start), with what `command` has been given already.
+    /// As [`start`](Self::start), with a prepared `command`.
     fn start_as(
         mut command: Command,
         fixture: &Fixture,
@@ -37,7 +37,7 @@ impl Program {
         Self { child, stdout }
     }
 
-    /// Waits until it serves; where.
+    /// Waits until it serves. Returns its address.
     fn address(&mut self) -> SocketAddr {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
@@ -50,7 +50,7 @@ impl Program {
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
-    /// How it ended, and after how long.
+    /// Waits for its end. Returns the exit status and the time that it took.
     fn wait(mut self) -> (ExitStatus, Duration) {
         let started = Instant::now();
         while started.elapsed() < LONG {
@@ -65,7 +65,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -84,7 +84,7 @@ fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (status.unwrap(), body.unwrap())
 }
 
-/// An index whose manifest is a pipe: opening it hangs for as long as somebody holds the pipe's other end.
+/// An index whose manifest is a pipe: opening it hangs as long as the other end of the pipe is open.
 struct Hung(PathBuf);
 
 impl Hung {
@@ -95,9 +95,9 @@ impl Hung {
         Self(manifest)
     }
 
-    /// Waits until the program reads the manifest, which does not end while the pipe is held.
+    /// Waits until the program reads the manifest. Reading does not end while the returned file is open.
     fn wait(&self) -> File {
-        // Opening a pipe for writing waits for its reader.
+        // Opening a pipe for writing blocks until there is a reader.
         File::options().write(true).open(&self.0).unwrap()
     }
 }
@@ -106,7 +106,7 @@ fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// The story: SIGHUP was heeded only some time after the address was printed, and ended the process in between.
+/// The bug: SIGHUP was only handled some time after the address was printed, and killed the process in between.
 #[test]
 fn a_hangup_right_after_the_start_does_not_end_it() {
     let fixture = Fixture::new();
@@ -120,7 +120,7 @@ fn a_hangup_right_after_the_start_does_not_end_it() {
     }
 }
 
-/// The story: the log's disk was full, its reader was gone or did not read, and requests were cut off or waited.
+/// The bug: when the disk of the log was full, or its reader was gone or did not read, requests were aborted or blocked.
 #[test]
 fn a_log_that_nobody_takes_stops_nothing() {
     let fixture = Fixture::new();
@@ -136,7 +136,7 @@ fn a_log_that_nobody_takes_stops_nothing() {
     for log in logs {
         let mut program = Program::start(&fixture, &["--log-level", "trace"], log);
         let address = program.address();
-        // More lines than the pipe holds.
+        // More lines than the buffer of the pipe holds.
         for _ in 0..1000 {
             assert_eq!(get(address, "/v1/items/1").0, 200);
         }
@@ -148,7 +148,7 @@ fn a_log_that_nobody_takes_stops_nothing() {
     drop(unread);
 }
 
-/// The story: a reload of a large index held up the end of the process until its supervisor killed it.
+/// The bug: the reload of a large index delayed the end of the process until its supervisor killed it.
 #[test]
 fn it_stops_while_a_reload_hangs() {
     let fixture = Fixture::new();
@@ -205,7 +205,7 @@ fn readiness_turns_before_the_listener_closes_and_a_second_signal_ends_it_at_onc
     assert!(status.success() && took < LONG, "{status} after {took:?}");
 }
 
-/// Supervisors are told what goes on.
+/// Supervisors are notified of each phase.
 #[test]
 fn a_supervisor_is_told_when_it_is_ready_reloads_and_stops() {
     use std::os::unix::net::UnixDatagram;

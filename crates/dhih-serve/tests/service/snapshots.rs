@@ -1,4 +1,4 @@
-//! Snapshots while items come and go, compaction after which nothing of what was deleted is in any file, and `check`.
+//! Snapshots while items are added and deleted, compaction that erases deleted data from all files, and `check`.
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +51,8 @@ async fn a_snapshot_is_of_one_moment_whatever_is_changed_meanwhile() {
     let app = open_with(&index, &snapshots);
     declare(&app).await;
     add(&app, 100..150).await;
-    // Batches of ten come while snapshots are made: a snapshot has whole ones, and what was answered before it was asked for.
+    // Batches of ten are added during snapshots. A snapshot has complete batches, and everything that was acknowledged before it was
+    // requested.
     let adding = tokio::spawn({
         let app = app.clone();
         async move {
@@ -82,11 +83,11 @@ async fn a_snapshot_is_of_one_moment_whatever_is_changed_meanwhile() {
         let items = count(&copied).await;
         assert!((before..=after).contains(&items), "{before}, {items}, {after}");
         assert_eq!(items % 10, 0, "a part of a change is in a snapshot");
-        // Those of the first ten items have no metadata, all others have.
+        // The first ten items have no metadata; all others have.
         let all =
             filtered("/v1/items/count", &value!({"must": [{"field": "taken", "exists": true}]}));
         assert_eq!(send(&copied, get(&all)).await.ok()["count"], items - 10);
-        // It is an index of its own.
+        // The snapshot is an independent index.
         add(&copied, 9000..9001).await;
     }
     let list = send(&app, get("/v1/admin/snapshots")).await.ok();
@@ -109,7 +110,7 @@ async fn a_snapshot_is_of_one_moment_whatever_is_changed_meanwhile() {
     }
     let unnamed = send(&app, with_method(Method::POST, "/v1/admin/snapshots")).await;
     assert!(unnamed.json()["name"].as_str().unwrap().starts_with("snapshot-"));
-    // Nothing is left of an interrupted one of the same name.
+    // Nothing remains of an interrupted snapshot of the same name.
     fs::create_dir_all(snapshots.join("late.partial")).unwrap();
     fs::write(snapshots.join("late.partial/rest"), "x").unwrap();
     let list = send(&app, get("/v1/admin/snapshots")).await.ok();
@@ -123,7 +124,7 @@ async fn a_snapshot_is_of_one_moment_whatever_is_changed_meanwhile() {
     assert!(!snapshots.join("late/rest").exists() && !snapshots.join("late.partial").exists());
 }
 
-/// Whether any file of a directory has these bytes.
+/// Whether any file of a directory contains these bytes.
 fn has_bytes(dir: &Path, bytes: &[u8]) -> bool {
     fs::read_dir(dir).unwrap().flatten().any(|file| {
         let content = fs::read(file.path()).unwrap_or_default();
@@ -154,7 +155,7 @@ async fn nothing_of_what_was_deleted_is_in_any_file_after_compaction() {
     }
     let kept = value!({"camera": "what stays is here all the same"});
     send(&app, put("/v1/items/7/metadata", &kept)).await.ok();
-    // An item whose metadata is replaced, and two that are deleted.
+    // The metadata of one item is replaced, and two items are deleted.
     let replaced = "a former remark about item eight";
     send(&app, put("/v1/items/8/metadata", &value!({ "camera": replaced }))).await.ok();
     send(&app, put("/v1/items/8/metadata", &value!({}))).await.ok();
@@ -176,7 +177,7 @@ async fn nothing_of_what_was_deleted_is_in_any_file_after_compaction() {
         assert!(!has_bytes(&index, bytes), "{:?} is still there", String::from_utf8_lossy(bytes));
     }
     assert!(has_bytes(&index, b"what stays is here all the same"));
-    // All goes on, and changes as well.
+    // Searches and changes work afterwards.
     assert_eq!(send(&app, get("/v1/items/7")).await.ok()["metadata"], kept);
     let filter =
         filtered("/v1/items/count", &value!({"must": [{"field": "camera", "exists": true}]}));
@@ -244,14 +245,14 @@ async fn check_tells_in_what_index_and_catalogue_differ() {
     }
     let (status, json, _) = check();
     assert_eq!((status, &json["catalogued"], &json["outdated"]), (Some(0), &3.into(), &value!([])));
-    // An index that is built anew lacks the added items and has the deleted one.
+    // A rebuilt index lacks the added items and contains the deleted one.
     build(dir.path());
     let (status, json, stderr) = check();
     assert_eq!((&json["outdated"], &json["removed"]), (&value!([100, 101, 102]), &value!([2])));
     assert!(status == Some(1) && stderr.contains("does not agree"), "{stderr}");
     drop(open(dir.path(), Access::Writable));
     assert_eq!(check().0, Some(0), "the service has made it agree");
-    // A bit of a segment.
+    // Flip a bit of a segment.
     let files = fs::read_dir(dir.path()).unwrap().flatten().map(|file| file.path());
     let is_segment = |path: &std::path::PathBuf| path.to_string_lossy().contains("segment-");
     let segment =

@@ -1,4 +1,4 @@
-//! A wire between a follower and its primary that spoils and cuts off what the primary says. Nothing of that is ever served.
+//! A proxy between a follower and its primary that corrupts or cuts off responses. The follower must never serve any corrupted data.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use crate::followers::{Copy, Primary, Random};
 use crate::following::{JOURNAL, fill};
 
-/// Connections that are spoiled or cut off.
+/// The number of connections that are corrupted or cut off.
 const SPOILED: u64 = 14;
 
-/// Between a follower and its primary: passes bytes on, and spoils or cuts some of what the primary says.
+/// A proxy that forwards bytes between a follower and its primary, and corrupts or cuts off some responses of the primary.
 struct Spoiler {
     address: String,
     connections: Arc<AtomicU64>,
 }
 
 impl Spoiler {
-    /// Lets some bytes of the first connections be others, and cuts them off.
+    /// Starts the proxy. Responses over the first `SPOILED` connections get a corrupted byte or are cut off if they are long enough.
     fn start(primary: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -46,7 +46,8 @@ impl Spoiler {
     }
 }
 
-/// Passes bytes on until one side ends; the byte at a place is another one, or the last.
+/// Forwards bytes until one side closes. `spoil` is an offset, and whether the stream is cut off there instead of having one byte
+/// corrupted.
 fn pass(mut from: TcpStream, mut to: TcpStream, spoil: Option<(u64, bool)>) {
     let (mut passed, mut bytes) = (0_u64, [0; 4096]);
     while let Ok(read @ 1..) = from.read(&mut bytes) {
@@ -75,7 +76,7 @@ fn what_is_spoiled_or_cut_off_on_its_way_is_never_taken() {
     let dir = tempfile::tempdir().unwrap();
     let primary = Primary::start(dir.path().join("primary"), JOURNAL);
     fill(&primary, 0..50);
-    // Both the snapshot and the changes come through it.
+    // Both the snapshot and the changes pass through the proxy.
     let spoiler = Spoiler::start(&primary.address);
     let url = format!("http://{}", spoiler.address);
     let copy = Copy::begin(dir.path().join("copy"), &url, &[]);

@@ -1,5 +1,5 @@
-//! A run with a text tower: it is searched by texts, as the tower codes them. A run without one says so, and a tower of another model is not
-//! served.
+//! A run with a text tower is searched by texts, with the codes of the tower. A run without one refuses texts, and a tower of another model
+//! is not served.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::common::{BITS, Fixture, form, get, json, png, send, state};
 
 const DIMS: usize = 48;
 
-/// Writes `text.safetensors` into a run: a small tower of vectors of `dims` numbers, for codes of this model.
+/// Writes `text.safetensors` into a run: a small tower with embeddings of `dims` numbers, for codes of this model.
 pub(crate) fn write_text(run: &Path, model_sha256: &str, dims: usize) {
     let config = TextConfig {
         family: TextFamily::Clip,
@@ -55,7 +55,7 @@ pub(crate) fn fixture() -> Fixture {
     fixture
 }
 
-/// The code that the run's tower makes of a text.
+/// The code of a text by the tower of the run.
 pub(crate) fn code_of(fixture: &Fixture, text: &str) -> String {
     let encoder = TextEncoder::load(&fixture.file("text.safetensors"), &Device::Cpu).unwrap();
     let values = encoder.encode(&[text]).unwrap();
@@ -83,7 +83,7 @@ async fn a_text_finds_what_is_nearest_to_its_code() {
     }
     seen.dedup();
     assert!(seen.len() > 1, "texts are told apart: {seen:?}");
-    // What it makes of pictures is as before, and its values order hits as a picture's do.
+    // Pictures are encoded as before, and the values of a text order hits as those of a picture do.
     send(&app, form("image", &png(7))).await.ok();
     let path = "/v1/search?k=60&rerank=true";
     let reranked = send(&app, json(path, &body("a red car"))).await.ok();
@@ -143,7 +143,8 @@ async fn info_and_description_tell_whether_texts_are_taken() {
     refused.refused(422, "no_text_tower", "clip-vit-b32");
     let description = send(&without.app(), get("/openapi.json")).await.ok();
     let text = &description["components"]["schemas"]["SearchBody"]["properties"]["text"];
-    assert_eq!(text["maxLength"], MAX_TEXT_BYTES);
+    let told = text["description"].as_str().unwrap().replace(',', "");
+    assert!(told.contains(&format!("1 to {MAX_TEXT_BYTES} bytes")), "{told}");
 }
 
 #[tokio::test]

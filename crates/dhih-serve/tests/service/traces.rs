@@ -1,4 +1,4 @@
-//! `traceparent`: the trace that a request belongs to comes back with the answer and is in the log of the program.
+//! `traceparent`: the trace of a request is in the answer and in the log of the program.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

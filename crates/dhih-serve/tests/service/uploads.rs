@@ -1,4 +1,4 @@
-//! Pictures in base64 in JSON and as whole bodies: they are found and added as those of forms are, and are held to the same bounds.
+//! Pictures as base64 in JSON and as whole bodies: they are searched and added like those of forms, and have the same limits.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dhih_serve::Limits;
@@ -15,7 +15,7 @@ fn body(image: &[u8]) -> String {
     value!({ "image": base64(image) }).to_string()
 }
 
-/// A picture whose file is longer than that.
+/// A picture whose file has more than this many bytes.
 fn large(bytes: usize) -> Vec<u8> {
     let side = (bytes as f64 / 3.0).sqrt().ceil() as u32;
     let noise = |x: u32, y: u32| image::Rgb([x as u8, y as u8, (x * y) as u8]);
@@ -31,7 +31,7 @@ async fn a_picture_is_found_however_it_comes() {
     let by_form = send(&app, form("image", &png(7))).await.ok();
     for request in [
         post("/v1/search", "image/png", png(7)),
-        // Its bytes say what it is.
+        // The format is detected from the bytes, not from the media type.
         post("/v1/search", "image/jpeg; q=1", png(7)),
         json("/v1/search", &body(&png(7))),
     ] {
@@ -108,7 +108,7 @@ async fn a_picture_in_json_that_cannot_be_used_is_refused() {
     assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], ITEMS, "nothing was added");
 }
 
-/// JSON once had 4 MiB whatever it brought; a picture may be as large in it as bodies may be.
+/// The bug: JSON was limited to 4 MiB whatever it contained. A picture in it may be as large as the limit for bodies.
 #[tokio::test]
 async fn a_picture_may_fill_its_body_but_what_is_beside_it_may_not() {
     let fixture = Fixture::new();

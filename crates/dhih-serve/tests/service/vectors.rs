@@ -1,5 +1,5 @@
-//! An index with a codec: it is searched and changed by vectors. Answers by vector are those of the library, rescored or not, and say how far
-//! they are certain.
+//! An index with a codec is searched and changed by vectors. Searches by vector give the same hits as the library, rescored or not, and say
+//! how far they are certain.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl Rows for Vectors {
     }
 }
 
-/// Vectors of some directions and what differs from them.
+/// Vectors around a few directions.
 pub(crate) fn vectors(count: usize, seed: u64) -> Vec<f32> {
     let mut random = seed;
     let mut next = || {
@@ -57,7 +57,7 @@ pub(crate) struct Coded {
 }
 
 impl Coded {
-    /// An index that keeps vectors in this way, or none.
+    /// An index that stores vectors as this type, or none.
     pub(crate) fn new(kept: Option<VectorType>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let rows = Vectors(vectors(ITEMS, 3));
@@ -131,7 +131,7 @@ async fn a_vector_finds_what_the_library_finds() {
             assert_eq!(ids(&found), expected);
             assert_eq!(found["code"], dhih_index::to_hex(&code));
             assert_eq!(found["hits"][0].get("similarity"), None);
-            // Rescored.
+            // With rescoring.
             for (k, candidates) in [(5, 5), (5, 60), (12, 400), (20, 10_000)] {
                 let expected =
                     index.knn_rescored(&code, query, &Rescore::new(k, candidates)).unwrap();
@@ -154,7 +154,7 @@ async fn a_vector_finds_what_the_library_finds() {
                     );
                 }
             }
-            // Within a radius and of some labels: as filtered after the candidates were put in order.
+            // Within a radius and with labels: the same as filtering after the candidates were ordered.
             let some = index.select(&Filter::default().labels([1, 2]));
             let rescored = some.knn_rescored(&code, query, &Rescore::new(100, 100)).unwrap();
             let within = rescored.hits.iter().filter(|hit| hit.distance <= 5);
@@ -184,7 +184,7 @@ async fn an_item_is_rescored_by_its_own_vector_and_batches_mix_queries() {
     assert_eq!(batch["answers"][1]["error"]["code"], "unusable_vector");
     assert_eq!(batch["answers"][2]["error"]["code"], "invalid_code");
     assert_eq!(batch["answers"][3]["hits"], by_vector["hits"]);
-    // By the real values of the codec.
+    // Ordered by the real values of the codec.
     let reranked = send(&app, json("/v1/search?rerank=true&k=50", &vector)).await.ok();
     let plain = send(&app, json("/v1/search?k=50", &vector)).await.ok();
     let distances = |answer: &Value| -> Vec<u64> {
@@ -250,7 +250,7 @@ async fn what_cannot_be_asked_says_why() {
     }
     let by_code = send(&app, json("/v1/search?rescore=50", r#"{"code":"000000"}"#)).await;
     by_code.refused(400, "invalid_parameter", "the vector of the query");
-    // Where none are kept.
+    // The index stores no vectors.
     let app = Coded::new(None).app(Access::ReadOnly);
     for body in [&body, r#"{"id":3}"#] {
         let answer = send(&app, json("/v1/search?rescore=50", body)).await;
@@ -280,7 +280,7 @@ async fn vectors_are_added_found_and_there_after_a_restart() {
     let batch = send(&app, json("/v1/items/batch", &value!({ "items": batch }).to_string())).await;
     assert_eq!(batch.status.as_u16(), 201);
 
-    // Nothing is added of what cannot be kept.
+    // Items that cannot be stored are refused, and nothing is added.
     let code = value!({ "code": dhih_index::to_hex(&coded.code(new)) }).to_string();
     let by_code = send(&app, json("/v1/items", &code)).await;
     by_code.refused(422, "unusable_vector", "keeps a vector of 24 numbers");
@@ -311,7 +311,7 @@ async fn a_number_that_the_index_cannot_keep_is_no_fault_of_the_service() {
     send(&app, json("/v1/items", &item)).await.refused(422, "unusable_vector", "65504");
     let info = send(&app, get("/v1/info")).await.ok();
     assert_eq!((&info["write_error"], &info["writable"]), (&Value::Null, &true.into()));
-    // An index without vectors takes the same one for its code.
+    // An index without vectors accepts the same item, because it only stores its code.
     let coded = Coded::new(None);
     let app = coded.app(Access::Writable);
     assert_eq!(send(&app, json("/v1/items", &item)).await.status.as_u16(), 201);
@@ -339,7 +339,7 @@ fn a_codec_that_the_codes_are_not_of_is_refused() {
     assert!(broken.contains("other.safetensors") && broken.contains("make it anew"), "{broken}");
 }
 
-/// The program as a user starts it.
+/// The program from the user's side.
 #[test]
 fn the_program_serves_an_index_with_a_codec() {
     let coded = Coded::new(Some(VectorType::F32));

@@ -29,6 +29,9 @@ pub(crate) struct BenchArgs {
     /// Side of the images, in pixels [default: what the backbone was made for]
     #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS")]
     image_side: Option<usize>,
+    /// Train the last N blocks of the backbone and the hash layer alone
+    #[arg(long, env = "DHIH_TRAIN_LAST", value_name = "N")]
+    train_last: Option<usize>,
     /// Seconds for each of training and inference
     #[arg(long, env = "DHIH_SECONDS", value_name = "X", default_value_t = 5.0)]
     seconds: f64,
@@ -83,6 +86,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         batch_size: args.batch_size,
         precision: args.precision,
         loss: train.loss,
+        train_last: args.train_last,
         duration: Duration::try_from_secs_f64(args.seconds)?,
     };
     for work in [Work::Training, Work::Inference] {

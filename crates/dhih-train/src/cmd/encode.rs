@@ -1,20 +1,20 @@
 //! `dhih-train encode`: encodes images with a trained network, texts with the text tower beside it, or vectors with a codec. `dhih_model::walk`
 //! decides which files are images.
 
-use std::io::BufWriter;
+mod stream;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use dhih_index::{CodeSet, Codes, Shard, Vectors};
+use dhih_index::{CodeSet, Codes, CodesFormat, Shard, Vectors};
 use dhih_model::codec::Codec;
 use dhih_model::image::{FORMATS, PictureReader};
 use dhih_model::text::TextEncoder;
 use dhih_model::walk::{self, LeftOut, Walk, text_of};
 use dhih_model::{Encoder, Precision};
-use dhih_train::arrow_stream::{self, Coder};
 use dhih_train::pictures::Pictures;
 use dhih_train::run::int8;
 use dhih_train::vectors::encode_vectors;
@@ -130,10 +130,13 @@ struct Encoded {
 
 /// Encodes and reports.
 pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
+    if let (Some(out), None) = (&args.out, args.shard) {
+        CodesFormat::of_output(out)?;
+    }
     if let Some(codec) = &args.codec {
         let codec = Codec::load(codec)?;
         return match (&args.vectors, &args.out) {
-            _ if args.arrow_stdin => stream(Coder::Vectors(&codec)),
+            _ if args.arrow_stdin => stream::of_vectors(&codec),
             (Some(vectors), Some(out)) => of_vectors(&codec, vectors, out, args.json),
             _ => {
                 bail!("--codec needs vectors: give --vectors FILE and --out PATH, or --arrow-stdin")
@@ -146,7 +149,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     }
     let encoder = encoder(args, &device)?;
     if args.arrow_stdin {
-        return stream(Coder::Pictures(&encoder));
+        return stream::of_pictures(&encoder);
     }
     // The flags guarantee that there is `--out` unless there is a stream.
     let out = args.out.as_deref().context("no --out")?;
@@ -288,17 +291,4 @@ fn encode(
         })
     })?;
     Ok(Encoded { codes, files })
-}
-
-/// Encodes a stream from stdin to stdout.
-fn stream(coder: Coder<'_>) -> Result<()> {
-    let out = BufWriter::new(std::io::stdout().lock());
-    let arrow_stream::Encoded { rows, without_code } =
-        arrow_stream::encode(std::io::stdin().lock(), out, coder)?;
-    eprintln!(
-        "{} codes of {} bits, {without_code} rows without one",
-        rows - without_code,
-        coder.bits()
-    );
-    Ok(())
 }

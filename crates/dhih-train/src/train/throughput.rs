@@ -37,6 +37,8 @@ pub struct ThroughputConfig {
     pub precision: Precision,
     /// The loss of the training step.
     pub loss: Loss,
+    /// How many of the backbone's last blocks are trained; all of it where there is no number.
+    pub train_last: Option<usize>,
     /// The duration of the measurement, after two steps of warm-up. At least three steps are measured.
     pub duration: Duration,
 }
@@ -142,7 +144,10 @@ impl ThroughputConfig {
             views: Default::default(),
             classes: (0..CLASSES).map(|class| class.to_string()).collect(),
         };
-        let network = Network::new(config, 0, device)?;
+        let mut network = Network::new(config, 0, device)?;
+        if let Some(blocks) = self.train_last {
+            network.train_last(blocks)?;
+        }
         let mut images = vec![0; batch_size * input.len()];
         named_rng(0, "images").fill_bytes(&mut images);
         Ok((network, images))
@@ -205,7 +210,8 @@ mod tests {
     fn config(side: usize, batch_size: usize) -> ThroughputConfig {
         let (backbone, loss, duration) = (Backbone::SMALL, Loss::default(), Duration::ZERO);
         let precision = Precision::F32;
-        ThroughputConfig { backbone, side, batch_size, precision, loss, duration }
+        let train_last = None;
+        ThroughputConfig { backbone, side, batch_size, precision, loss, train_last, duration }
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Bench<'_> {
 }
 
 /// A code of a number, at random.
-fn code(number: u64) -> String {
+pub(super) fn code(number: u64) -> String {
     let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ mixed >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     format!("{:012x}", (mixed ^ mixed >> 29) >> 16)

@@ -6,7 +6,7 @@ mod rescoring;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use dhih_index::{CodesFormat, Shard};
 use dhih_manual::Manual;
 
@@ -23,6 +23,15 @@ pub(crate) struct Cli {
     pub(crate) threads: Option<usize>,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The definition of the command line, as this build has it.
+pub(crate) fn command() -> clap::Command {
+    let command = Cli::command();
+    if cfg!(feature = "parquet") {
+        return command;
+    }
+    dhih_manual::Absent { words: &[".parquet", "Parquet"] }.mark(command)
 }
 
 #[derive(Debug, Subcommand)]
@@ -312,6 +321,7 @@ pub(crate) struct ExportArgs {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Format {
     Safetensors,
+    #[cfg_attr(not(feature = "parquet"), value(hide = true))]
     Parquet,
     Npy,
     Hex,
@@ -342,7 +352,6 @@ pub(crate) struct IndexArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn every_flag_has_an_environment_twin_and_every_command_an_example() {

@@ -26,7 +26,7 @@ pub(crate) fn failure(message: impl Into<String>, hint: impl Into<String>) -> an
     Failure { message: message.into(), hint: hint.into() }.into()
 }
 
-/// What is printed of an error.
+/// The text that is printed for an error.
 pub(crate) fn report(error: &anyhow::Error) -> String {
     let hint = error.chain().find_map(|cause| {
         if let Some(failure) = cause.downcast_ref::<Failure>() {

@@ -8,14 +8,13 @@ mod values;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = dhih_manual::parse::<Cli>(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli: Cli = dhih_manual::parse_as(cli::command(), std::env::args_os())
+        .unwrap_or_else(|error| error.exit());
     if let Some(threads) = cli.threads {
-        // This is the first use of the pool, which cannot be there already.
+        // The pool has not been used before, so that this cannot fail.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
     let done = match cli.command {
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Verify(args) => cmd::verify::run(&args),
         Command::Manual(manual) => {
-            manual.run(Cli::command(), &mut io::stdout()).map_err(Into::into)
+            manual.run(cli::command(), &mut io::stdout()).map_err(Into::into)
         }
     };
     match done {

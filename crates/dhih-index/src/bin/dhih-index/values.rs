@@ -1,4 +1,4 @@
-//! Values of flags that are more than a word: numbers with units or bounds. The flags: `cli.rs`.
+//! Parsers for the values of flags: numbers with units or bounds. `cli.rs` has the flags.
 
 /// A number of at least 1.
 pub(crate) fn positive(text: &str) -> Result<usize, String> {
@@ -8,7 +8,7 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A number of bytes: with a unit, decimal (`MB`) or binary (`MiB`), or without.
+/// A number of bytes, with a decimal unit (`MB`), a binary unit (`MiB`), or none.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
         ("KiB", 1 << 10),
@@ -26,7 +26,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = UNITS.into_iter().find_map(of_unit).unwrap_or((text, 1));
     let number: f64 = number.trim_end().parse().map_err(|_| wrong())?;
     let bytes = number * unit as f64;
-    // The largest numbers below are exact, and more than any machine has.
+    // Numbers up to this bound are exact in a 64-bit floating-point number, and exceed the memory of any machine.
     if (1.0..=2_f64.powi(53)).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
 }
 

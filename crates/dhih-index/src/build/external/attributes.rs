@@ -1,4 +1,4 @@
-//! The attributes of items, their ids, labels and vectors, on their way to disk: they are spilled as they come, and the codes are handed on to be
+//! Writes the attributes of items (ids, labels and vectors) to disk in the order in which they arrive, and passes the codes on to be
 //! sorted.
 
 use crate::build::external::job::{Job, REPORT_EVERY};

@@ -3,9 +3,9 @@
 use crate::build::layout::SegmentSpec;
 use crate::error::{Error, Result};
 
-/// What a build takes beside its runs and buffers: the program, its stacks, batches, the buffers of files that are written.
+/// The memory of a build beside its runs and buffers: the program, its stacks, batches, and the buffers of files that are written.
 const BESIDE: u64 = if cfg!(test) { 0 } else { 24 << 20 };
-/// Directories that are in memory at a time.
+/// Directories that are in memory at the same time.
 const DIRECTORIES: u64 = if cfg!(test) { 0 } else { 3 };
 /// The least memory that is divided between runs and buffers.
 const LEAST: u64 = if cfg!(test) { 1 << 9 } else { 32 << 20 };

@@ -35,8 +35,8 @@ pub(super) fn write(job: &Job, layout: &Layout, codes: &Spill, out: &mut Assembl
     let distinct = layout.distinct;
     let report = |done: usize| job.reporter.report(Stage::CodeHash, done as u64, distinct as u64);
     let runs = sort(job, distinct, codes, &report)?;
-    // The first time begins with nothing carried over, which may be wrong. But there are more slots than codes, so to some group nothing
-    // is carried over; from there on all is right, and so is what the last group carries over in the end.
+    // The first round begins with nothing carried over, which may be wrong. But there are more slots than codes, so that nothing is carried
+    // over to some group. From that group on the round is correct, and so is what the last group carries over.
     let mut carried = Vec::new();
     let halfway = |entered: usize| report(distinct / 2 + entered / 4);
     go_around(job, &runs, &mut carried, &halfway, |_, _| Ok(()))?;

@@ -28,7 +28,7 @@ pub(super) struct CodeRuns {
     pub(super) runs: Vec<Range<u64>>,
 }
 
-/// Runs, and the substrings by the first of which they are sorted.
+/// Runs, with the substrings; the runs are sorted by the first of these.
 pub(super) struct Sorted {
     pub(super) substrings: Vec<Substring>,
     pub(super) runs: CodeRuns,
@@ -82,7 +82,7 @@ impl Sample {
         Self { width: job.spec.width(), seen: 0, items, codes: Vec::new() }
     }
 
-    /// Takes those of the next codes that belong to the sample.
+    /// Keeps those of the next codes that belong to the sample.
     fn see(&mut self, codes: &[u8]) {
         let end = self.seen + codes.len() / self.width;
         while let Some(item) = self.items.next_if(|&item| item < end) {

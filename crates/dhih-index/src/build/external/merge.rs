@@ -94,7 +94,7 @@ pub(super) fn merge(job: &Job, first: &Substring, runs: CodeRuns) -> Result<Merg
     out.finish()
 }
 
-/// What a merge writes.
+/// The output of a merge.
 struct MergeOut<'a> {
     codes: SpillWriter,
     rows: SpillWriter,

@@ -7,7 +7,7 @@ use crate::index::writer::IndexWriter;
 use crate::test_numbers::Numbers;
 use crate::{CodeSet, Filter, Flat, IndexBuilder, Strategy, hamming};
 
-/// Searches in all, and of one index.
+/// The number of searches in all, and of those in each index.
 const SEARCHES: usize = 1_000_000;
 const OF_INDEX: usize = 4_000;
 
@@ -30,7 +30,7 @@ fn codes(numbers: &mut Numbers, bits: u32, count: usize) -> Codes {
     all
 }
 
-/// An index of segments, tombstones and a memtable, and what is in it.
+/// An index of segments, tombstones and a memtable, and its content.
 fn index(numbers: &mut Numbers, dir: &std::path::Path) -> (Index, CodeSet) {
     let bits = 1 + (numbers.next() % 40) as u32;
     let mut some = |ids: std::ops::Range<u64>| CodeSet {
@@ -133,7 +133,7 @@ fn a_certificate_is_never_wrong() {
         let (index, set) = index(numbers, dir.path());
         stop_searches((&index, &set), (8, OF_INDEX / 8, 24), numbers, &mut counts);
     }
-    // Searches stop before, in between and behind what matters.
+    // The counts show that searches were stopped before, at and after the steps that matter.
     let Counts { exact, partly, nothing } = counts;
     assert!(exact.min(partly).min(nothing) > SEARCHES / 50, "{counts:?}");
 }

@@ -62,8 +62,8 @@ fn a_failing_disk_leaves_the_index_before_or_after_the_change() {
     assert!(failures > 300, "{failures}");
 }
 
-/// The story: an addition was in the log, then the merge of the log met a full disk, and the program said that nothing was added; the same
-/// command again added everything twice.
+/// The bug: an addition was in the log, then merging the log met a full disk, and the program reported that nothing was added. Repeating
+/// the command added everything twice.
 #[test]
 fn an_addition_whose_merge_meets_a_full_disk_is_made() {
     let _pool = on_this_thread();

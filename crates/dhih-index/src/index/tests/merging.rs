@@ -153,7 +153,7 @@ fn reopened_len(writer: IndexWriter, dir: &Path) -> usize {
     reopened(dir).len()
 }
 
-/// The story: a flipped bit was copied by `compact` under a new checksum, after which `verify` said that all was sound.
+/// The bug: `compact` copied a flipped bit under a new checksum, after which `verify` found no fault.
 #[test]
 fn damage_is_refused_and_not_copied() {
     let (numbers, root) = (&mut Numbers(4), folder());
@@ -210,7 +210,7 @@ fn a_writer_whose_index_another_replaced_publishes_nothing() {
     let dir = dir_of(&root);
     let items = begin(&dir, numbers);
     let mut writer = IndexWriter::open(&dir).unwrap();
-    // The lock file is gone, or the file system has no locks.
+    // This also happens if the lock file was removed, or the file system has no locks.
     std::fs::remove_file(dir.join("lock")).unwrap();
     let mut other = IndexWriter::open(&dir).unwrap();
     other.add(&set(&[(900, ([1, 2], 0))].into())).unwrap();

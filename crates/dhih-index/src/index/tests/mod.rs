@@ -1,4 +1,4 @@
-//! What the tests of changes share: a model in memory, and changes at random that are made in both.
+//! The common parts of the tests of changes: a model in memory, and random changes that are made in both the model and the index.
 
 mod changes;
 mod full_disk;
@@ -27,7 +27,7 @@ fn folder() -> tempfile::TempDir {
 /// What should be in the index: code and label by id.
 type Items = BTreeMap<u64, ([u8; 2], i64)>;
 
-/// The vector of an item: another one for another code or label.
+/// The vector of an item, which depends on its code and label.
 fn vector(id: u64, (code, label): &([u8; 2], i64)) -> [f32; 3] {
     [(id % 97) as f32, f32::from(code[0]), f32::from(code[1]) + *label as f32]
 }

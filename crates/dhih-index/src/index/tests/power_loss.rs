@@ -1,5 +1,5 @@
-//! A loss of power at every moment of an index's life: whatever the disk kept of what was not synced, exactly the acknowledged changes are
-//! there afterwards, or these and the one that was under way.
+//! A loss of power at every moment of an index's life: whatever the disk kept of unsynced changes, exactly the acknowledged changes are
+//! there afterwards, or these and the one in progress.
 
 use super::*;
 use crate::store::disk::journal::{self, Event, Fate, Moment};
@@ -42,7 +42,7 @@ fn live(seed: u64) -> Life {
 }
 
 impl Life {
-    /// What stands on the disk after a loss of power is opened and compared.
+    /// Opens and compares the state of the disk after a loss of power.
     fn check(&self, moment: &Moment, fate: impl FnMut(usize) -> Fate) {
         let after = folder();
         moment.write(self.root.path(), after.path(), fate);

@@ -1,4 +1,4 @@
-//! What is read of a column or the fault in it, and how faults name its type.
+//! The result type of reading a column, and the names of column types in error messages.
 
 use parquet::basic::ConvertedType;
 use parquet::schema::types::ColumnDescriptor;

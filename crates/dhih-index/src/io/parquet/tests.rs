@@ -1,4 +1,5 @@
-//! What is written is read; files of other programs are read, or refused with a reason. Types of columns: `types.rs`; columns of lists: `lists.rs`; vectors: `vectors.rs`.
+//! Written files are read back; files of other programs are read, or refused with a reason. `types.rs` tests types of columns, `lists.rs`
+//! columns of lists, and `vectors.rs` vectors.
 
 mod lists;
 mod types;
@@ -194,7 +195,7 @@ fn words_alone_are_codes_and_other_columns_are_left() {
     assert!(CodeSet::read(&path, Some(32)).is_err());
 }
 
-/// Spark writes no metadata of the file, but that of columns, in its own schema.
+/// Spark writes no metadata of the file, but metadata of columns in its own schema.
 #[test]
 fn what_spark_keeps_at_the_column_is_read() {
     let dir = tempfile::tempdir().unwrap();

@@ -38,8 +38,8 @@ fn write_to(out: &mut (dyn Write + Send), set: &CodeSet) -> Written<()> {
 
 type Written<T> = std::result::Result<T, ParquetError>;
 
-/// A Parquet codes file that is written part by part, so that no more than a part is in memory. It may have columns of text beside those of a
-/// codes file, which other programs read.
+/// A Parquet codes file that is written in parts, so that only one part is in memory. It may have columns of text beside those of a codes
+/// file, for other programs.
 ///
 /// ```
 /// use dhih_index::{CodeSet, Codes, ParquetCodes};
@@ -61,11 +61,11 @@ pub struct ParquetCodes<W: Write + Send> {
 }
 
 impl<W: Write + Send> ParquetCodes<W> {
-    /// Begins a file. Each of its parts has the bits, the classes, the maker and the form of labels of `like`, and no id that is greater than the
-    /// greatest of `like`. `texts` are the names of the further columns.
+    /// Begins a file. Its parts must have the bits, the classes, the model and the form of labels of `like`, and no id greater than the
+    /// greatest in `like`. `texts` are the names of the additional columns.
     ///
     /// # Errors
-    /// A writer that fails; a name that is no name of a column.
+    /// When the writer fails, or a name is not valid for a column.
     pub fn new(out: W, like: &CodeSet, texts: &[&str]) -> io::Result<Self> {
         Self::begin(out, like, texts).map_err(io::Error::other)
     }
@@ -73,7 +73,7 @@ impl<W: Write + Send> ParquetCodes<W> {
     /// Adds items, with a text for each in every further column.
     ///
     /// # Errors
-    /// A writer that fails; items without ids; fewer texts than items.
+    /// When the writer fails, items have no ids, or there are fewer texts than items.
     pub fn write(&mut self, part: &CodeSet, texts: &[Vec<Option<String>>]) -> io::Result<()> {
         let rows = part.codes.len();
         let fit = part.ids.as_ref().is_some_and(|ids| ids.len() == rows)

@@ -1,7 +1,7 @@
 //! Complete linkage, component by component: nodes that no chain of pairs connects are never in one group.
 //!
-//! A cluster knows the clusters that it may be joined with: those all of whose nodes are within the radius of all of its own. When two
-//! are joined, these are the ones that both may be joined with, at the greater of the two distances.
+//! A cluster stores the clusters that it may be joined with: those whose nodes are all within the radius of all of its own. A joined
+//! cluster may be joined with those that both of its parts could be joined with, at the greater of the two distances.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -27,7 +27,8 @@ pub(super) fn complete(mut labels: Vec<u32>, mut edges: Vec<Edge>) -> Vec<u32> {
     for (into, joined) in joined.into_iter().flatten() {
         labels[joined as usize] = into;
     }
-    // A cluster was joined into one with a lesser label, whose own label is known when it is reached.
+    // A cluster was joined into one with a smaller label. Labels are visited in ascending order, so that the smaller label is already
+    // final.
     for node in 0..labels.len() {
         labels[node] = labels[labels[node] as usize];
     }

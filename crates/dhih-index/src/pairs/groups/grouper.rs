@@ -1,5 +1,5 @@
-//! Which nodes belong together, by the pairs that come one after the other in the order of (first, second). Stars and components need a
-//! number for each node and no pair; complete linkage (`complete.rs`) needs all pairs.
+//! Decides which nodes belong together, from pairs in the order of (first, second). Stars and components need one number for each node and
+//! store no pairs; complete linkage (`complete.rs`) needs all pairs.
 
 use crate::pairs::groups::Linkage;
 use crate::pairs::groups::complete::{Edge, complete};
@@ -7,7 +7,7 @@ use crate::pairs::groups::complete::{Edge, complete};
 /// No group yet.
 const NONE: u32 = u32::MAX;
 
-/// Takes pairs, and then says which nodes belong together.
+/// Receives pairs, and then returns the groups of nodes.
 pub(super) struct Grouper {
     linkage: Linkage,
     /// The centre of a node's star or `NONE`, or for other linkages a node nearer to the least node of its component.

@@ -20,7 +20,7 @@ use crate::pairs::groups::grouper::Grouper;
 use crate::pairs::source::{Block, Source};
 use crate::pairs::{Pair, PairOptions};
 
-/// When items that are near each other are one group.
+/// The rule by which items near each other form a group.
 ///
 /// ```
 /// use dhih_index::{Linkage, Pair, group_pairs};
@@ -89,11 +89,11 @@ pub fn group_pairs(
     let mut ids: Vec<u64> = pairs.iter().flat_map(|pair| [pair.first, pair.second]).collect();
     ids.par_sort_unstable();
     ids.dedup();
-    // Every id is there.
+    // Every id is in the list.
     let node = |id: u64| ids.binary_search(&id).unwrap_or_default() as u32;
     let mut grouper = Grouper::new(linkage, ids.len(), usize::MAX);
     for pair in &pairs {
-        // Without a limit of memory nothing is refused.
+        // Without a limit of memory, no pair is refused.
         let _ = grouper.push(node(pair.first), node(pair.second), pair.distance);
     }
     let labels = grouper.finish();

@@ -1,4 +1,4 @@
-//! A simulated disk for tests: records what is done below a folder, and says what a loss of power at any moment could leave.
+//! A simulated disk for tests: records the operations below a folder, and computes what a loss of power at any moment could leave.
 //!
 //! The model is that of POSIX and harsher than most file systems: written bytes and lengths are durable once their file was synced,
 //! names once their directory was synced; of everything else any subset may be there, and a write may be torn at sector bounds.
@@ -13,7 +13,7 @@ use super::Op;
 /// Bytes that a disk writes as a whole.
 pub(crate) const SECTOR: u64 = 512;
 
-/// Something that was done to the disk, or a mark that a test set.
+/// An operation on the disk, or a mark that a test set.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     Create(PathBuf),
@@ -92,7 +92,7 @@ enum Entry {
     Directory,
 }
 
-/// What had happened at a moment: in order, each change with whether it was durable.
+/// The state at a moment: all changes in order, each with whether it was durable.
 #[derive(Debug)]
 pub(crate) struct Moment {
     /// The tree when the recording began.
@@ -104,7 +104,7 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// After the first `count` events on a tree that was empty.
+    /// The state after the first `count` events on a tree that was empty.
     pub(crate) fn after(events: &[Event], count: usize) -> Self {
         let mut moment =
             Self { files: BTreeMap::new(), contents: Vec::new(), changes: Vec::new(), mark: 0 };
@@ -172,8 +172,8 @@ impl Moment {
         self.changes.iter().filter(|(_, durable)| !durable).count()
     }
 
-    /// Writes into `to`, an empty folder, what stands in `root` after a loss of power in which `fate` says what became of each change
-    /// that was not durable.
+    /// Writes into `to`, an empty folder, the content of `root` after a loss of power; `fate` decides about each change that was not
+    /// durable.
     pub(crate) fn write(&self, root: &Path, to: &Path, mut fate: impl FnMut(usize) -> Fate) {
         let (mut files, mut contents) = (self.files.clone(), self.contents.clone());
         let mut number = 0;
@@ -211,14 +211,14 @@ impl Moment {
     }
 }
 
-/// What becomes of a change that was not durable.
+/// The fate of a change that was not durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Kept,
     Lost,
-    /// Of a write the sectors before this one are kept. Other changes are kept.
+    /// Of a write, the sectors before this one are kept. Other changes are kept.
     Before(u64),
-    /// Of a write this sector and those after it are kept; the file is as long as if all were. Other changes are kept.
+    /// Of a write, this sector and those after it are kept, and the file has its full length. Other changes are kept.
     From(u64),
 }
 

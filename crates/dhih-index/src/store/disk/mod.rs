@@ -26,8 +26,8 @@ pub(crate) const TEMPORARY: &str = ".dhih-tmp";
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 1 << 18;
 
-/// Writes a file through `content`. On any failure the old file, or none, is what remains. What an interrupted process left of the
-/// same file goes.
+/// Writes a file through `content`. On any failure the old file remains, or none. Removes temporary files that an interrupted process left
+/// for the same file.
 pub(crate) fn write(
     path: &Path,
     content: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
@@ -142,8 +142,8 @@ impl NewFile {
         sync_file(&self.file, self.path())
     }
 
-    /// Does some work until all that was written is on disk. The work stays on this thread, which may be one of a pool that it
-    /// needs; a thread beside it waits for the disk.
+    /// Runs `work` while everything that was written is synced. The work stays on this thread, which may belong to a pool that it needs;
+    /// another thread waits for the disk.
     pub(crate) fn sync_during<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
         step()?;
         thread::scope(|scope| {
@@ -154,7 +154,7 @@ impl NewFile {
         })
     }
 
-    /// Gives it its name, in the same directory, durably.
+    /// Renames the file to its final name in the same directory, durably.
     pub(crate) fn rename(self, path: &Path) -> io::Result<()> {
         step()?;
         fs::rename(self.path(), path)?;

@@ -77,7 +77,7 @@ fn a_header_that_is_sealed_but_wrong_is_refused() {
         |file| file.push(0),
         |file| file[32] = 1,
         |file| file[HEADER] = 99,
-        // It says that it keeps vectors, and has none, or that its codes are long.
+        // The header claims that there are vectors although there are none, or that codes are long.
         |file| file[48] = 1,
         |file| file[48] = 2,
         |file| file[HEADER + ENTRY + 4] = 5,

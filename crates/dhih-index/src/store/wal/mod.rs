@@ -44,7 +44,7 @@ const TOMBSTONES: u8 = 2;
 pub(crate) enum Change {
     /// Items that go and items that come. The removals take place first, so an item that is replaced stands in both.
     Batch(BatchChange),
-    /// Rows of a segment that are gone.
+    /// Rows of a segment that were removed.
     Tombstones {
         /// The checksum of the segment's header.
         segment: u64,
@@ -62,7 +62,7 @@ pub(crate) struct BatchChange {
     pub(crate) added: Items,
 }
 
-/// What seeds the checksums of a log's records, and the number of the next record.
+/// The seed of the checksums of a log's records, and the number of the next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cursor {
     key: u64,
@@ -78,11 +78,11 @@ pub(crate) struct LogState {
     pub(crate) len: u64,
     /// Where the next record is appended; `None` in a log of version 1.
     pub(crate) cursor: Option<Cursor>,
-    /// What an interrupted write left behind them.
+    /// The bytes that an interrupted write left behind the sound records.
     pub(crate) torn: Option<Torn>,
 }
 
-/// The first bytes of a new log: its header and the record that names the index, and where to go on.
+/// The first bytes of a new log (its header and the record that names the index), and the cursor behind them.
 pub(crate) fn begin(shape: Shape, origin: Origin) -> (Vec<u8>, Cursor) {
     let mut bytes = header(VERSION, shape);
     let mut payload = vec![ORIGIN];

@@ -1,4 +1,4 @@
-//! A write-ahead log once it was read, of whichever version: its changes, and what was torn.
+//! A parsed write-ahead log of any version: its changes, and its torn end.
 
 use super::{Change, Cursor, words};
 use crate::codes::bits;
@@ -13,7 +13,7 @@ pub(crate) struct Log {
     pub(crate) len: usize,
     /// Where the next record is appended; `None` in a log of version 1, which is no longer written to.
     pub(crate) cursor: Option<Cursor>,
-    /// What an interrupted write left behind the sound records.
+    /// The bytes that an interrupted write left behind the sound records.
     pub(crate) torn: Option<Torn>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Torn {
     pub(crate) bytes: usize,
 }
 
-/// Items whose parts have the right lengths; `None` where their contents are wrong.
+/// Parses items whose parts have the right lengths; `None` if their contents are wrong.
 pub(super) fn items(ids: &[u8], codes: &[u8], attributes: &[u8], shape: Shape) -> Option<Items> {
     let ids: Vec<u64> = words(ids).collect();
     let sound = ids.is_sorted_by(|a, b| a < b)

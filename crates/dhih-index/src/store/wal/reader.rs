@@ -49,14 +49,14 @@ pub(crate) fn parse(path: &Path, bytes: &[u8], shape: Shape, origin: Origin) -> 
     }
 }
 
-/// What can be read of a log that is damaged.
+/// The readable content of a damaged log.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     /// The changes of sound records, before and behind the damage.
     pub(crate) changes: Vec<Change>,
     /// Sound records.
     pub(crate) records: usize,
-    /// What cannot be read.
+    /// The parts that cannot be read.
     pub(crate) lost: Vec<Lost>,
 }
 
@@ -146,7 +146,7 @@ fn damaged(path: &Path, bytes: &[u8], at: usize, what: &str) -> Error {
     Error::corrupt_log(path, at, bytes.len() - at, what)
 }
 
-/// What stands at a place where a record should begin.
+/// The content at a place where a record should begin.
 enum Record<'a> {
     /// Nothing: the log ends.
     End,
@@ -207,7 +207,7 @@ impl<'a> Records<'a> {
         if rest.is_empty() {
             return Record::End;
         }
-        // A file can be longer than what was written to it: the length became durable and the bytes did not.
+        // A file can be longer than what was written to it, if its length became durable and its bytes did not.
         if rest.len() < RECORD || is_zero(rest) {
             return Record::Torn;
         }
@@ -242,8 +242,8 @@ impl<'a> Records<'a> {
         sound.then_some((read_u64(head, 16)?, payload))
     }
 
-    /// Whether the record's header can be one of which a loss of power kept some sectors: where a sector of it was lost there are zeros,
-    /// or only zeros follow it.
+    /// Whether the header of the record can be the remains of a loss of power that kept only some sectors: a lost sector contains zeros, or
+    /// only zeros follow.
     fn head_may_be_torn(&self) -> bool {
         if is_zero(&self.bytes[self.at + RECORD..]) {
             return true;
@@ -253,7 +253,7 @@ impl<'a> Records<'a> {
         [before, behind].iter().any(|part| !part.is_empty() && is_zero(part))
     }
 
-    /// Place and sequence number of the first record from a place on whose checksums are right.
+    /// The place and sequence number of the first record, from a place on, whose checksums are right.
     fn next_sound(&self, from: usize) -> Option<(usize, u64)> {
         (from..self.bytes.len().saturating_sub(RECORD - 1)).find_map(|at| {
             let (sequence, length) = self.head(at)?;

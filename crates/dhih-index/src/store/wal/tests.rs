@@ -72,8 +72,8 @@ fn what_is_written_is_read_and_a_cut_leaves_the_records_before_it() {
     }
 }
 
-/// Every byte of every record, changed in three ways: each is an error that says what is at stake, or it is in the last record, which
-/// cannot be told from one that was torn. All records before it are read in any case.
+/// Every byte of every record is changed in three ways. Each change is an error that says what is at stake, unless it is in the last
+/// record, which cannot be distinguished from a torn one. All records before it are read in any case.
 #[test]
 fn no_changed_byte_leaves_a_change_out_in_silence() {
     let commits = commits();

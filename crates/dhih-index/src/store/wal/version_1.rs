@@ -35,8 +35,8 @@ pub(super) struct Sound {
     chain: u64,
 }
 
-/// Reads the records before the first that is not sound. What follows that one cannot be found: its place depends on a length that
-/// nothing protects.
+/// Reads the records before the first one that is not sound. The records after that cannot be found, because their place depends on a
+/// length that is not protected by a checksum.
 pub(super) fn recover(path: &Path, bytes: &[u8], shape: Shape) -> Result<Sound> {
     let mut sound = Sound { changes: Vec::new(), len: HEADER, chain: header_checksum(bytes) };
     while let Some((payload, xxh3)) = next(&bytes[sound.len..], sound.chain) {
@@ -52,8 +52,8 @@ pub(super) fn recover(path: &Path, bytes: &[u8], shape: Shape) -> Result<Sound> 
     Ok(sound)
 }
 
-/// Whether what begins at a place and is no sound record is the end of an interrupted write: its extent reaches or passes the end of
-/// the file, or only zeros follow, and no sound record follows it.
+/// Whether the bytes at a place, which are not a sound record, are the end of an interrupted write: the record extends to the end of the
+/// file or beyond, or only zeros follow, and no sound record follows it.
 fn is_torn(bytes: &[u8], at: usize, chain: u64) -> bool {
     let rest = &bytes[at..];
     if rest.len() < RECORD || rest.iter().all(|&byte| byte == 0) {

@@ -1,5 +1,6 @@
 //! Depthwise convolution: each channel has its own kernel. It is a pass over memory rather than a product of matrices, by vectors of channels.
 #![allow(unsafe_code)]
+#![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
 use std::ops::Range;
 
@@ -80,6 +81,9 @@ impl Depthwise {
                 assert!(y.len() >= last, "a row of the output is too short");
                 // SAFETY: `x` is an image and `y` a row of one; spans contain positions within the image only.
                 unsafe { forward_row(&job, line, Ends::of(x), y.as_mut_ptr()) }
+                if epilogue.activation.needs_input() {
+                    epilogue.activation.apply_in_place(y);
+                }
             }
         }
     }
@@ -139,77 +143,92 @@ dispatch! {
 
 #[inline(always)]
 unsafe fn forward<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32) {
-    let Geometry { width, channels, kernel, config, .. } = *job.geometry;
-    let (filled, dilation) = (filled(channels), config.dilation);
+    let Geometry { channels, kernel, config, .. } = *job.geometry;
     for c in (0..channels).step_by(S::LANES) {
+        let is_whole = c + S::LANES <= channels;
         // SAFETY: the caller guarantees the sizes of `x` and `y`; `c` is within the channels of each pixel and tap.
         unsafe {
-            let bias =
-                job.epilogue.bias.map_or(S::splat(0.0), |bias| S::load(bias.as_ptr().add(c)));
-            let mut ox = 0;
-            while let Some(span) = job.horizontal.get(ox) {
-                if let Some(last) = job.horizontal.get(ox + TOGETHER - 1)
-                    && span.0.len() == kernel.1
-                    && last.0.len() == kernel.1
-                    && !line.0.is_empty()
-                {
-                    let row = line.1 + (line.0.len() - 1) * dilation;
-                    let pixel = row * width + last.1 + (kernel.1 - 1) * dilation;
-                    if pixel * channels + c + S::LANES <= x.len {
-                        let sums = together(job, line, span.1, x.start.add(c), (c, bias));
-                        for (i, sum) in sums.into_iter().enumerate() {
-                            finish(job, sum, (ox + i, c), y);
-                        }
-                        ox += TOGETHER;
-                        continue;
-                    }
-                }
-                let mut sum = bias;
-                for (i, ky) in line.0.clone().enumerate() {
-                    let row = (line.1 + i * dilation) * width + span.1;
-                    for (j, kx) in span.0.clone().enumerate() {
-                        let pixel: S = x.load((row + j * dilation) * channels + c);
-                        let tap = job.taps.as_ptr().add((ky * kernel.1 + kx) * filled + c);
-                        sum = pixel.mul_add(S::load(tap), sum);
-                    }
-                }
-                finish(job, sum, (ox, c), y);
-                ox += 1;
+            match (kernel.1, config.stride, config.dilation) {
+                (3, 1, 1) if is_whole => together::<S, 3, 1, 9>(job, line, x.start, y, c),
+                (3, 2, 1) if is_whole => together::<S, 3, 2, 15>(job, line, x.start, y, c),
+                (5, 1, 1) if is_whole => together::<S, 5, 1, 11>(job, line, x.start, y, c),
+                (5, 2, 1) if is_whole => together::<S, 5, 2, 17>(job, line, x.start, y, c),
+                _ => one_by_one::<S>(job, line, x, y, c),
             }
         }
     }
 }
 
-/// The number of outputs that are summed side by side. A single sum would wait for each of its additions.
-const TOGETHER: usize = 4;
-
-/// The sums of [`TOGETHER`] outputs, each in the order in which it would be computed on its own. All kernel positions lie within the row, from
-/// column `first` on, and at least a vector before the end of the image. `x` points to the channel of the first pixel.
+/// The outputs of a vector of channels from `c` on, each summed by itself.
 #[inline(always)]
-unsafe fn together<S: Simd>(
+unsafe fn one_by_one<S: Simd>(job: &Pass<'_>, line: &Span, x: Ends, y: *mut f32, c: usize) {
+    let Geometry { width, channels, kernel, config, .. } = *job.geometry;
+    let filled = filled(channels);
+    // SAFETY: the caller guarantees the sizes; spans contain positions within the image only.
+    unsafe {
+        let bias = job.epilogue.bias.map_or(S::splat(0.0), |bias| S::load(bias.as_ptr().add(c)));
+        for (ox, span) in job.horizontal.iter().enumerate() {
+            let mut sum = bias;
+            for (i, ky) in line.0.clone().enumerate() {
+                let row = (line.1 + i * config.dilation) * width + span.1;
+                for (j, kx) in span.0.clone().enumerate() {
+                    let pixel: S = x.load((row + j * config.dilation) * channels + c);
+                    let tap = job.taps.as_ptr().add((ky * kernel.1 + kx) * filled + c);
+                    sum = pixel.mul_add(S::load(tap), sum);
+                }
+            }
+            finish(job, sum, (ox, c), y);
+        }
+    }
+}
+
+/// The number of outputs that are summed side by side: a single sum would wait for each of its additions, and neighbours see the same pixels.
+/// Sides of images of 224 pixels are multiples of it all the way down.
+const TOGETHER: usize = 7;
+
+/// The outputs of a vector of channels from `c` on, some at a time, each in the order in which it would be summed by itself. All channels of the
+/// vector exist. The outputs see `SEEN` pixels of a row; those outside of the image are 0.
+#[inline(always)]
+unsafe fn together<S: Simd, const K: usize, const STRIDE: usize, const SEEN: usize>(
     job: &Pass<'_>,
     line: &Span,
-    first: usize,
     x: *const f32,
-    (c, bias): (usize, S),
-) -> [S; TOGETHER] {
-    let Geometry { width, channels, kernel, config, .. } = *job.geometry;
-    let (filled, step) = (filled(channels), config.stride * channels);
-    let mut sums = [bias; TOGETHER];
-    for (i, ky) in line.0.clone().enumerate() {
-        let row = (line.1 + i * config.dilation) * width + first;
-        for kx in 0..kernel.1 {
-            // SAFETY: the caller guarantees that all kernel positions lie within the image.
-            unsafe {
-                let tap = S::load(job.taps.as_ptr().add((ky * kernel.1 + kx) * filled + c));
-                let at = x.add((row + kx * config.dilation) * channels);
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::load(at.add(i * step)).mul_add(tap, *sum);
+    y: *mut f32,
+    c: usize,
+) {
+    let Geometry { width, channels, border, out, .. } = *job.geometry;
+    const { assert!(SEEN == (TOGETHER - 1) * STRIDE + K) };
+    let filled = filled(channels);
+    // SAFETY: the caller guarantees the sizes; only pixels within the image are read, and only outputs within the row are written.
+    unsafe {
+        let bias = job.epilogue.bias.map_or(S::splat(0.0), |bias| S::load(bias.as_ptr().add(c)));
+        for first in (0..out.1).step_by(TOGETHER) {
+            let mut sums = [bias; TOGETHER];
+            let column = (first * STRIDE).wrapping_sub(border.1);
+            for (i, ky) in line.0.clone().enumerate() {
+                let row = x.add((line.1 + i) * width * channels + c);
+                let taps = job.taps.as_ptr().add(ky * K * filled + c);
+                let taps: [S; K] = std::array::from_fn(|kx| S::load(taps.add(kx * filled)));
+                let pixels: [S; SEEN] = if column < width && column + SEEN <= width {
+                    std::array::from_fn(|at| S::load(row.add((column + at) * channels)))
+                } else {
+                    std::array::from_fn(|at| match column.wrapping_add(at) {
+                        column if column < width => S::load(row.add(column * channels)),
+                        _ => S::splat(0.0),
+                    })
+                };
+                for kx in 0..K {
+                    for output in 0..TOGETHER {
+                        let pixel = pixels[output * STRIDE + kx];
+                        sums[output] = pixel.mul_add(taps[kx], sums[output]);
+                    }
                 }
+            }
+            for (i, sum) in sums.into_iter().take(out.1 - first).enumerate() {
+                finish(job, sum, (first + i, c), y);
             }
         }
     }
-    sums
 }
 
 /// Stores the channels from `c` on of the output at column `ox`.
@@ -218,11 +237,16 @@ unsafe fn finish<S: Simd>(job: &Pass<'_>, sum: S, (ox, c): (usize, usize), y: *m
     let Geometry { channels, pixel, .. } = *job.geometry;
     // SAFETY: the caller guarantees that `y` is a row of outputs.
     unsafe {
-        let sum = match job.epilogue.range {
+        let sum = match job.epilogue.activation.range() {
             Some((low, high)) => sum.max(S::splat(low)).min(S::splat(high)),
             None => sum,
         };
-        sum.store_first(y.add(ox * pixel + c), channels - c);
+        let to = y.add(ox * pixel + c);
+        if c + S::LANES <= channels {
+            // Whole vectors need no mask.
+            return sum.store(to);
+        }
+        sum.store_first(to, channels - c);
     }
 }
 

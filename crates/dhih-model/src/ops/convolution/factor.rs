@@ -1,9 +1,13 @@
 //! A matrix that rows are multiplied with: the kernel of convolutions on matrices that are packed in the midst of a computation, as the
 //! keys and values of attention are.
+#![allow(unsafe_code)]
 
-use super::packed::{Packed, blocks};
+use std::ops::Range;
+
+use super::packed::{Block, Packed, blocks};
 use super::product::{Epilogue, Grid, Product, Segment, Strides};
 use crate::ops::scratch::Buffer;
+use crate::ops::shared::Shared;
 use crate::ops::simd::isa;
 
 /// Rows of a matrix in memory.
@@ -20,20 +24,37 @@ pub(in crate::ops) struct Factor {
 }
 
 impl Factor {
-    /// `[rows, columns]`, by its values; on this thread.
-    pub(in crate::ops) fn new(
+    /// The first `rows` rows of a matrix, of which each has `columns` values.
+    pub(in crate::ops) fn new(rows: usize, columns: usize, from: Rows<&[f32]>) -> Self {
+        Self::packed(rows, columns, |columns, width, to| {
+            for (to, from) in to.chunks_exact_mut(width).zip(from.values.chunks(from.stride)) {
+                to[..columns.len()].copy_from_slice(&from[columns.clone()]);
+            }
+        })
+    }
+
+    /// The transpose of the first `columns` rows of a matrix, of which each has `rows` values, times `scale`.
+    pub(in crate::ops) fn transposed(
         rows: usize,
         columns: usize,
-        value: impl Fn(usize, usize) -> f32,
+        from: Rows<&[f32]>,
+        scale: f32,
     ) -> Self {
-        let pack = |block: super::packed::Block| {
-            let (range, width) = (block.range(columns), block.width());
-            let mut values = Buffer::zeros(rows * width);
-            for (row, to) in values.chunks_exact_mut(width).enumerate() {
-                for (to, column) in to.iter_mut().zip(range.clone()) {
-                    *to = value(row, column);
+        Self::packed(rows, columns, |columns, width, to| {
+            let columns = from.values.chunks(from.stride).take(columns.end).skip(columns.start);
+            for (at, column) in columns.enumerate() {
+                for (to, value) in to[at..].iter_mut().step_by(width).zip(&column[..rows]) {
+                    *to = scale * value;
                 }
             }
+        })
+    }
+
+    /// `fill(columns, width, values)` writes each block of columns, `[rows, width]`, on this thread.
+    fn packed(rows: usize, columns: usize, fill: impl Fn(Range<usize>, usize, &mut [f32])) -> Self {
+        let pack = |block: Block| {
+            let mut values = Buffer::zeros(rows * block.width());
+            fill(block.range(columns), block.width(), &mut values);
             (block, values)
         };
         let blocks = blocks(columns, isa()).into_iter().map(pack).collect();
@@ -42,7 +63,15 @@ impl Factor {
     }
 
     /// Writes the products of the first `count` rows of `x` with the matrix to those of `y`.
-    pub(in crate::ops) fn multiply(&self, count: usize, x: Rows<&[f32]>, y: Rows<&mut [f32]>) {
+    ///
+    /// # Safety
+    /// While this runs, no one else accesses what is written.
+    pub(in crate::ops) unsafe fn multiply(
+        &self,
+        count: usize,
+        x: Rows<&[f32]>,
+        y: Rows<Shared<'_>>,
+    ) {
         let along = |column| Strides { image: 0, row: 0, column };
         let product = Product {
             grid: Grid { images: 1, rows: 1, columns: count },
@@ -50,7 +79,9 @@ impl Factor {
             matrix: &self.matrix,
             epilogue: Epilogue::NONE,
         };
-        product.run((x.values, along(x.stride)), (y.values, along(y.stride)));
+        let (x, y) = ((x.values, along(x.stride)), (y.values, along(y.stride)));
+        // SAFETY: the caller promises this.
+        unsafe { product.run_blocks(0..self.matrix.blocks().len(), x, y) }
     }
 }
 
@@ -62,18 +93,37 @@ mod tests {
     fn products_are_those_of_the_definition() {
         for (count, rows, columns) in [(1, 1, 1), (7, 5, 70), (13, 64, 257), (64, 257, 64)] {
             let value = |i: usize, j: usize| ((i * 31 + j * 17) % 13) as f32 - 6.0;
-            let factor = Factor::new(rows, columns, value);
+            let stride = rows.max(columns) + 4;
+            let at = |at: usize| value(at / stride, at % stride);
+            let values: Vec<f32> = (0..rows * stride).map(at).collect();
+            let turned: Vec<f32> =
+                (0..columns * stride).map(|at| value(at % stride, at / stride)).collect();
+            let from = Rows { values: &turned[..turned.len() - 4], stride };
+            let factors = [
+                (
+                    Factor::new(
+                        rows,
+                        columns,
+                        Rows { values: &values[..values.len() - 4], stride },
+                    ),
+                    1.0,
+                ),
+                (Factor::transposed(rows, columns, from, 2.0), 2.0),
+            ];
             let x: Vec<f32> = (0..count * (rows + 3)).map(|i| (i % 11) as f32 - 5.0).collect();
-            let mut y = vec![f32::NAN; count * (columns + 2)];
-            let to = Rows { values: &mut y[..], stride: columns + 2 };
-            factor.multiply(count, Rows { values: &x, stride: rows + 3 }, to);
-            for i in 0..count {
-                for j in 0..columns {
-                    let expected: f32 =
-                        (0..rows).map(|k| x[i * (rows + 3) + k] * value(k, j)).sum();
-                    assert_eq!(y[i * (columns + 2) + j], expected, "{i} {j}");
+            for (factor, scale) in factors {
+                let mut y = vec![f32::NAN; count * (columns + 2)];
+                let to = Rows { values: Shared::new(&mut y), stride: columns + 2 };
+                // SAFETY: `y` is borrowed for this call alone.
+                unsafe { factor.multiply(count, Rows { values: &x, stride: rows + 3 }, to) }
+                for i in 0..count {
+                    for j in 0..columns {
+                        let expected: f32 =
+                            (0..rows).map(|k| x[i * (rows + 3) + k] * value(k, j)).sum();
+                        assert_eq!(y[i * (columns + 2) + j], scale * expected, "{i} {j}");
+                    }
+                    assert!(y[i * (columns + 2) + columns].is_nan());
                 }
-                assert!(y[i * (columns + 2) + columns].is_nan());
             }
         }
     }

@@ -126,6 +126,17 @@ impl Geometry {
         self.border != (0, 0) || reach.0 > self.height || reach.1 > self.width
     }
 
+    /// Whether each pixel is convolved by itself.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.kernel == (1, 1) && self.config.stride == 1 && !self.has_border()
+    }
+
+    /// The same convolution with each row cut into `parts`, where it [`Self::is_pointwise`].
+    pub(super) fn with_rows_cut(self, parts: usize) -> Self {
+        let (height, width) = (self.height * parts, self.width / parts);
+        Self { height, width, out: (self.out.0 * parts, self.out.1 / parts), ..self }
+    }
+
     /// The number of rows that the patches of `rows` output rows cover.
     pub(super) fn patch_rows(&self, rows: usize) -> usize {
         let Conv2dConfig { stride, dilation, .. } = self.config;
@@ -156,35 +167,37 @@ impl Geometry {
         taps.map(|(ky, kx)| Segment { offset: at(ky, kx), len: self.group().0 }).collect()
     }
 
-    /// Divides the output rows `rows` of `images` images into pieces whose patches fit into a core's cache beside other data: rows of one image,
-    /// or several small images.
-    pub(super) fn pieces(&self, images: usize, rows: Range<usize>) -> Vec<Band> {
+    /// Divides a band into pieces whose patches fit into a core's cache beside other data, or are as many values as the weights, which each
+    /// piece reads: rows of one image, or several small images.
+    pub(super) fn pieces(&self, band: &Band) -> Vec<Band> {
         const VALUES: usize = 64 * 1024;
         let row = self.padded_width() * self.channels * self.config.stride + self.out_row();
-        let most = (VALUES / row.max(1)).max(1);
+        let values = VALUES.max(self.patch_len() * self.out_channels);
+        let most = (values / row.max(1)).max(1);
+        let Band { images, rows } = band;
         let together = (most / rows.len().max(1)).max(1);
-        let firsts = (0..images).step_by(together);
         let cut = |first: usize| {
-            let images = first..images.min(first + together);
+            let images = first..images.end.min(first + together);
             let (rows, end) = (rows.clone().step_by(most), rows.end);
             rows.map(move |row| Band { images: images.clone(), rows: row..end.min(row + most) })
         };
-        firsts.flat_map(cut).collect()
+        images.clone().step_by(together).flat_map(cut).collect()
     }
 
-    /// Computes the output of `n` images in bands, in parallel: `run` takes the images of a band, its output rows, and where they go. `y` may end
-    /// with the last value that is written.
+    /// Computes the output of `n` images in bands, in parallel: `run` takes the images of a band, its output rows, and where they go. Bands
+    /// begin at multiples of `multiple` rows. `y` may end with the last value that is written.
     pub(super) fn run_in_bands(
         &self,
-        x: &[f32],
-        n: usize,
+        (x, n): (&[f32], usize),
+        multiple: usize,
         y: &mut [f32],
         run: impl Fn(&[f32], Range<usize>, &mut [f32]) + Sync + Send,
     ) {
         let (image, row) = (self.image(), self.out_row());
+        let wanted = if threads() == 1 { 1 } else { 4 * threads() };
         let mut rest = y;
         let mut work = Vec::new();
-        for Band { images, rows } in self.bands(n, threads()) {
+        for Band { images, rows } in self.bands(n, wanted, multiple) {
             let len = images.len() * rows.len() * row;
             let (y, behind) = rest.split_at_mut(len.min(rest.len()));
             rest = behind;
@@ -193,12 +206,11 @@ impl Geometry {
         work.into_par_iter().run(|(x, rows, y)| run(x, rows, y));
     }
 
-    /// Divides `n` images into bands for `threads` threads, in order: whole images, or rows where there are few images. Bands begin at multiples
-    /// of four rows, as Winograd tiles do. Results do not depend on the division.
-    fn bands(&self, n: usize, threads: usize) -> Vec<Band> {
+    /// Divides `n` images into about `wanted` bands, in order: whole images, or rows where there are few images. Bands begin at multiples
+    /// of `multiple` rows. Results do not depend on the division.
+    pub(super) fn bands(&self, n: usize, wanted: usize, multiple: usize) -> Vec<Band> {
         const COST: usize = 1 << 24;
-        let wanted = 4 * threads;
-        if n >= wanted || threads == 1 {
+        if n >= wanted {
             let most = n.div_ceil(wanted).max(1);
             let step = (COST / self.cost().max(1)).clamp(1, most);
             let starts = (0..n).step_by(step);
@@ -206,14 +218,22 @@ impl Geometry {
                 .map(|i| Band { images: i..n.min(i + step), rows: 0..self.out.0 })
                 .collect();
         }
-        let rows = self.out.0.div_ceil(wanted.div_ceil(n.max(1))).next_multiple_of(4);
+        let lines = self.out.0.div_ceil(multiple);
         let cut = |image| {
-            let starts = (0..self.out.0).step_by(rows);
-            starts
-                .map(move |r| Band { images: image..image + 1, rows: r..self.out.0.min(r + rows) })
+            let of_image = evenly(lines, wanted.div_ceil(n.max(1)));
+            of_image.map(move |r| Band {
+                images: image..image + 1,
+                rows: r.start * multiple..self.out.0.min(r.end * multiple),
+            })
         };
         (0..n).flat_map(cut).collect()
     }
+}
+
+/// Divides `len` things into `parts` ranges, or as many as there are things, whose sizes differ by at most 1.
+pub(super) fn evenly(len: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = parts.clamp(1, len.max(1));
+    (0..parts).map(move |part| part * len / parts..(part + 1) * len / parts)
 }
 
 /// Writes the columns `outs` of one group's weights `[out, in, kh, kw]` as rows of `width` values. The rows have the order of a channels-last
@@ -262,16 +282,18 @@ mod tests {
     #[test]
     fn bands_cover_every_row_once_and_in_order() {
         let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
-        for (n, side, threads) in [(1, 31, 2), (3, 7, 8), (64, 15, 2), (100, 3, 4), (2, 224, 1)] {
+        for (n, side, wanted) in [(1, 31, 8), (3, 7, 32), (64, 15, 8), (100, 3, 16), (2, 224, 1)] {
             let (geometry, _) = Geometry::new(&[n, side, side, 8], &[8, 8, 3, 3], config).unwrap();
-            let mut next = 0;
-            for Band { images, rows } in geometry.bands(n, threads) {
-                assert_eq!(images.start * side + rows.start, next);
-                assert!(images.len() == 1 || rows == (0..side));
-                assert!(rows.start.is_multiple_of(4));
-                next = (images.end - 1) * side + rows.end;
+            for multiple in [1, 4] {
+                let mut next = 0;
+                for Band { images, rows } in geometry.bands(n, wanted, multiple) {
+                    assert_eq!(images.start * side + rows.start, next);
+                    assert!(images.len() == 1 || rows == (0..side));
+                    assert!(rows.start.is_multiple_of(multiple));
+                    next = (images.end - 1) * side + rows.end;
+                }
+                assert_eq!(next, n * side);
             }
-            assert_eq!(next, n * side);
         }
     }
 

@@ -70,21 +70,32 @@ impl Convolution {
 
     /// Convolves `n` images, in parallel. `y` may end with the last value that is written.
     pub(crate) fn run_batch(&self, x: &[f32], n: usize, y: &mut [f32]) {
-        self.geometry.run_in_bands(x, n, y, |x, rows, y| self.run(x, rows, y));
+        match &self.algorithm {
+            Algorithm::Winograd(winograd) if winograd.has_few_tiles(n) => {
+                winograd.run_together(x, n, y, self.epilogue());
+            }
+            Algorithm::Direct(direct) => direct.run_batch(x, n, y, self.epilogue()),
+            algorithm => {
+                // Winograd's tiles have four rows.
+                let multiple = if matches!(algorithm, Algorithm::Winograd(_)) { 4 } else { 1 };
+                let run = |x: &[f32], rows, y: &mut [f32]| self.run(x, rows, y);
+                self.geometry.run_in_bands((x, n), multiple, y, run);
+            }
+        }
     }
 
     /// Computes the output rows `rows` of each image in `x`. These are all rows where there are several images, else they begin at a multiple of
     /// four.
     pub(crate) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32]) {
-        let epilogue = Epilogue { bias: self.bias.as_deref(), range: self.activation.range() };
         match &self.algorithm {
-            Algorithm::Winograd(winograd) => winograd.run(x, rows, y, epilogue),
-            Algorithm::Direct(direct) => direct.run(x, rows, y, epilogue),
-            Algorithm::Depthwise(depthwise) => depthwise.run(x, rows, y, epilogue),
+            Algorithm::Winograd(winograd) => winograd.run(x, rows, y, self.epilogue()),
+            Algorithm::Direct(direct) => direct.run(x, rows, y, self.epilogue()),
+            Algorithm::Depthwise(depthwise) => depthwise.run(x, rows, y, self.epilogue()),
         }
-        if self.activation.needs_input() {
-            self.activation.apply_in_place(y);
-        }
+    }
+
+    fn epilogue(&self) -> Epilogue<'_> {
+        Epilogue { bias: self.bias.as_deref(), activation: self.activation }
     }
 }
 

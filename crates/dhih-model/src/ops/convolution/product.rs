@@ -3,11 +3,18 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
-use super::packed::{Block, Packed};
-use crate::ops::simd::{Simd, dispatch};
+use std::ops::Range;
+
+use super::packed::{Block, MOST_VECTORS, Packed};
+use crate::ops::Activation;
+use crate::ops::shared::Shared;
+use crate::ops::simd::{MOST_LANES, Simd, dispatch, prefetch};
 
 /// The most patches of a register block.
 const TILE: usize = 6;
+
+/// The most columns of a register block.
+const MOST_WIDTH: usize = MOST_VECTORS * MOST_LANES;
 
 /// The distances in memory between neighbouring positions of a grid, in values.
 #[derive(Debug, Clone, Copy)]
@@ -29,13 +36,12 @@ pub(super) struct Segment {
 pub(super) struct Epilogue<'a> {
     /// Added to the columns. It has a value for each column and for those that fill the last vector.
     pub(super) bias: Option<&'a [f32]>,
-    /// The range to which values are clamped.
-    pub(super) range: Option<(f32, f32)>,
+    pub(super) activation: Activation,
 }
 
 impl Epilogue<'_> {
     /// Stores results as they are.
-    pub(super) const NONE: Self = Self { bias: None, range: None };
+    pub(super) const NONE: Self = Self { bias: None, activation: Activation::Identity };
 }
 
 /// Pixels of some images.
@@ -70,6 +76,20 @@ pub(super) struct Product<'a> {
 impl Product<'_> {
     /// Writes the products of the patches in `x` to `y`.
     pub(super) fn run(&self, x: (&[f32], Strides), y: (&mut [f32], Strides)) {
+        // SAFETY: `y` is borrowed by this call alone.
+        unsafe { self.run_blocks(0..self.matrix.blocks().len(), x, (Shared::new(y.0), y.1)) }
+    }
+
+    /// As [`Self::run`], for some of the matrix's blocks of columns.
+    ///
+    /// # Safety
+    /// While this runs, no one else accesses the results of these columns.
+    pub(super) unsafe fn run_blocks(
+        &self,
+        blocks: Range<usize>,
+        x: (&[f32], Strides),
+        y: (Shared<'_>, Strides),
+    ) {
         if self.grid.len() == 0 {
             return;
         }
@@ -82,58 +102,122 @@ impl Product<'_> {
         let width = |(block, _): &(Block, _)| block.column + block.width();
         let width = self.matrix.blocks().last().map_or(0, width);
         assert!(self.epilogue.bias.is_none_or(|bias| bias.len() >= width), "bias too short");
-        // SAFETY: the assertions cover every read and write, and blocks lie within the packed values by construction.
-        unsafe { run(self, x.0.as_ptr(), x.1, y.0.as_mut_ptr(), y.1) }
+        // SAFETY: the assertions cover every read and write, and blocks lie within the packed values by construction. The caller promises
+        // that no one else accesses what is written.
+        unsafe { run(self, blocks, x.0.as_ptr(), x.1, y.0.as_mut_ptr(), y.1) }
     }
 }
 
 dispatch! {
-    unsafe fn run(job: &Product<'_>, x: *const f32, from: Strides, y: *mut f32, to: Strides) = blocks
+    unsafe fn run(job: &Product<'_>, range: Range<usize>, x: *const f32, from: Strides, y: *mut f32, to: Strides) = blocks
+}
+
+/// Some rows of the matrix, which all patches are multiplied with before the next ones: as many as lie in a core's cache beside the patches.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    /// Where they begin: the number of a segment, and the position within it.
+    segment: usize,
+    skip: usize,
+    /// The first of them, and their number.
+    first: usize,
+    rows: usize,
 }
 
 #[inline(always)]
 unsafe fn blocks<S: Simd>(
     job: &Product<'_>,
+    range: Range<usize>,
     x: *const f32,
     from: Strides,
     y: *mut f32,
     to: Strides,
 ) {
-    for (block, matrix) in job.matrix.blocks() {
-        let block = (*block, matrix.as_ptr());
-        // SAFETY: `Product::run` has checked the sizes.
-        unsafe {
-            match block.0.vectors {
-                1 => patches::<S, 1>(job, block, x, from, y, to),
-                2 => patches::<S, 2>(job, block, x, from, y, to),
-                3 => patches::<S, 3>(job, block, x, from, y, to),
-                _ => patches::<S, 4>(job, block, x, from, y, to),
+    let blocks = job.matrix.blocks();
+    for number in range {
+        let (block, matrix) = &blocks[number];
+        let next = blocks.get(number + 1).map_or(&[][..], |(_, matrix)| &matrix[..]);
+        for pass in passes(job) {
+            // What is multiplied with after this: the next rows, or the first ones of the next block.
+            let (now, later) =
+                (pass.first * block.width(), (pass.first + pass.rows) * block.width());
+            let coming = if later < matrix.len() { &matrix[later..] } else { next };
+            let coming = &coming[..coming.len().min(later - now)];
+            let pass = (pass, &matrix[now..later], coming);
+            // SAFETY: `Product::run_blocks` has checked the sizes.
+            unsafe {
+                match block.vectors {
+                    1 => patches::<S, 1>(job, *block, pass, (x, from), (y, to)),
+                    2 => patches::<S, 2>(job, *block, pass, (x, from), (y, to)),
+                    3 => patches::<S, 3>(job, *block, pass, (x, from), (y, to)),
+                    _ => patches::<S, 4>(job, *block, pass, (x, from), (y, to)),
+                }
             }
         }
+    }
+}
+
+/// All rows of the matrix, in passes of about [`ROWS`] rows where there is more than a tile.
+fn passes(job: &Product<'_>) -> impl Iterator<Item = Pass> {
+    /// 384 rows of 64 columns are 96 KiB.
+    const ROWS: usize = 384;
+    let all = job.matrix.rows;
+    let rows = if job.grid.len() > TILE { all.div_ceil(all.div_ceil(ROWS).max(1)) } else { all };
+    let (mut segment, mut skip) = (0, 0);
+    (0..all).step_by(rows.max(1)).map(move |first| {
+        let pass = Pass { segment, skip, first, rows: rows.min(all - first) };
+        skip += pass.rows;
+        while let Some(len) = job.segments.get(segment).map(|s| s.len).filter(|len| *len <= skip) {
+            (segment, skip) = (segment + 1, skip - len);
+        }
+        pass
+    })
+}
+
+/// Values that are brought into cache while others are multiplied with.
+struct Ahead<'a> {
+    lines: std::slice::Chunks<'a, f32>,
+    /// The number of cache lines for every [`STEP`] rows of the matrix.
+    each: usize,
+}
+
+/// Rows of the matrix between two looks ahead.
+const STEP: usize = 8;
+
+impl<'a> Ahead<'a> {
+    /// Spreads `values` over `rows` rows.
+    fn new(values: &'a [f32], rows: usize) -> Self {
+        const LINE: usize = 16;
+        let each = values.len().div_ceil(LINE).div_ceil((rows / STEP).max(1));
+        Self { lines: values.chunks(LINE), each }
+    }
+
+    #[inline(always)]
+    fn look(&mut self) {
+        self.lines.by_ref().take(self.each).for_each(|line| prefetch(line.as_ptr()));
     }
 }
 
 #[inline(always)]
 unsafe fn patches<S: Simd, const J: usize>(
     job: &Product<'_>,
-    block: (Block, *const f32),
-    x: *const f32,
-    from: Strides,
-    y: *mut f32,
-    to: Strides,
+    block: Block,
+    (pass, matrix, coming): (Pass, &[f32], &[f32]),
+    (x, from): (*const f32, Strides),
+    (y, to): (*mut f32, Strides),
 ) {
     let count = job.grid.len();
+    let mut ahead = Ahead::new(coming, count.div_ceil(TILE) * pass.rows);
     let (mut image, mut row, mut column) = (0, 0, 0);
     let mut start = 0;
     while start < count {
         let (mut xs, mut ys) = ([x; TILE], [y; TILE]);
         let tile = TILE.min(count - start);
         for (x, y) in xs.iter_mut().zip(&mut ys).take(tile) {
-            // SAFETY: the patch and its result lie within the grids that `Product::run` has checked.
+            // SAFETY: the patch and its result lie within the grids that `Product::run_blocks` has checked.
             unsafe {
                 *x = x.add(image * from.image + row * from.row + column * from.column);
                 let place = image * to.image + row * to.row + column * to.column;
-                *y = y.add(place + block.0.column);
+                *y = y.add(place + block.column);
             }
             column += 1;
             if column == job.grid.columns {
@@ -143,15 +227,16 @@ unsafe fn patches<S: Simd, const J: usize>(
                 (image, row) = (image + 1, 0);
             }
         }
+        let (job, w) = ((job, block, pass), matrix.as_ptr());
         // SAFETY: the first `tile` pointers lie within their grids.
         unsafe {
             match tile {
-                1 => one_tile::<S, 1, J>(job, block, &xs, &ys),
-                2 => one_tile::<S, 2, J>(job, block, &xs, &ys),
-                3 => one_tile::<S, 3, J>(job, block, &xs, &ys),
-                4 => one_tile::<S, 4, J>(job, block, &xs, &ys),
-                5 => one_tile::<S, 5, J>(job, block, &xs, &ys),
-                _ => one_tile::<S, TILE, J>(job, block, &xs, &ys),
+                1 => one_tile::<S, 1, J>(job, w, &xs, &ys, &mut ahead),
+                2 => one_tile::<S, 2, J>(job, w, &xs, &ys, &mut ahead),
+                3 => one_tile::<S, 3, J>(job, w, &xs, &ys, &mut ahead),
+                4 => one_tile::<S, 4, J>(job, w, &xs, &ys, &mut ahead),
+                5 => one_tile::<S, 5, J>(job, w, &xs, &ys, &mut ahead),
+                _ => one_tile::<S, TILE, J>(job, w, &xs, &ys, &mut ahead),
             }
         }
         start += tile;
@@ -160,15 +245,24 @@ unsafe fn patches<S: Simd, const J: usize>(
 
 #[inline(always)]
 unsafe fn one_tile<S: Simd, const P: usize, const J: usize>(
-    job: &Product<'_>,
-    (block, mut w): (Block, *const f32),
+    (job, block, pass): (&Product<'_>, Block, Pass),
+    mut w: *const f32,
     xs: &[*const f32; TILE],
     ys: &[*mut f32; TILE],
+    ahead: &mut Ahead<'_>,
 ) {
-    // SAFETY: patches, packed rows, bias and results are as long as `Product::run` has checked.
+    let columns = job.matrix.columns - block.column;
+    let left = |j: usize| columns.saturating_sub(j * S::LANES);
+    // SAFETY: patches, packed rows, bias and results are as long as `Product::run_blocks` has checked.
     unsafe {
         let mut sums = [[S::splat(0.0); J]; P];
-        if let Some(bias) = job.epilogue.bias {
+        if pass.first > 0 {
+            for p in 0..P {
+                for j in 0..J {
+                    sums[p][j] = S::load_first(ys[p].add(j * S::LANES), left(j));
+                }
+            }
+        } else if let Some(bias) = job.epilogue.bias {
             for j in 0..J {
                 let bias = S::load(bias.as_ptr().add(block.column + j * S::LANES));
                 for sums in &mut sums {
@@ -176,30 +270,69 @@ unsafe fn one_tile<S: Simd, const P: usize, const J: usize>(
                 }
             }
         }
-        for segment in job.segments {
-            let xs: [*const f32; P] = std::array::from_fn(|p| xs[p].add(segment.offset));
-            for k in 0..segment.len {
-                let row: [S; J] = std::array::from_fn(|j| S::load(w.add(j * S::LANES)));
-                for p in 0..P {
-                    let x = S::splat(*xs[p].add(k));
-                    for j in 0..J {
-                        sums[p][j] = x.mul_add(row[j], sums[p][j]);
+        let (mut number, mut skip, mut rows) = (pass.segment, pass.skip, pass.rows);
+        while rows > 0 {
+            let Segment { offset, len } = job.segments[number];
+            let len = (len - skip).min(rows);
+            let xs: [*const f32; P] = std::array::from_fn(|p| xs[p].add(offset + skip));
+            for first in (0..len).step_by(STEP) {
+                ahead.look();
+                for k in first..len.min(first + STEP) {
+                    let row: [S; J] = std::array::from_fn(|j| S::load(w.add(j * S::LANES)));
+                    for p in 0..P {
+                        let x = S::splat(*xs[p].add(k));
+                        for j in 0..J {
+                            sums[p][j] = x.mul_add(row[j], sums[p][j]);
+                        }
                     }
+                    w = w.add(J * S::LANES);
                 }
-                w = w.add(J * S::LANES);
+            }
+            (number, skip, rows) = (number + 1, 0, rows - len);
+        }
+        if pass.first + pass.rows == job.matrix.rows {
+            finish(job.epilogue.activation, &mut sums);
+        }
+        if columns >= J * S::LANES {
+            // Whole vectors need no mask.
+            for p in 0..P {
+                for j in 0..J {
+                    sums[p][j].store(ys[p].add(j * S::LANES));
+                }
+            }
+            return;
+        }
+        for p in 0..P {
+            for j in 0..J {
+                sums[p][j].store_first(ys[p].add(j * S::LANES), left(j));
             }
         }
-        if let Some((low, high)) = job.epilogue.range {
+    }
+}
+
+/// Applies an activation to a register block.
+#[inline(always)]
+unsafe fn finish<S: Simd, const P: usize, const J: usize>(
+    activation: Activation,
+    sums: &mut [[S; J]; P],
+) {
+    // SAFETY: the caller guarantees that the machine has the instruction set, and `tile` has room for the sums.
+    unsafe {
+        if let Some((low, high)) = activation.range() {
             let (low, high) = (S::splat(low), S::splat(high));
             for sum in sums.as_flattened_mut() {
                 *sum = sum.max(low).min(high);
             }
         }
-        let left = job.matrix.columns - block.column;
-        for p in 0..P {
-            for j in 0..J {
-                let (to, left) = (ys[p].add(j * S::LANES), left.saturating_sub(j * S::LANES));
-                sums[p][j].store_first(to, left);
+        if activation.needs_input() {
+            let mut tile = [[0f32; MOST_WIDTH]; P];
+            let tile = &mut tile.as_flattened_mut()[..P * J * S::LANES];
+            for (sum, to) in sums.as_flattened().iter().zip(tile.chunks_exact_mut(S::LANES)) {
+                sum.store(to.as_mut_ptr());
+            }
+            activation.apply_in_place(tile);
+            for (sum, from) in sums.as_flattened_mut().iter_mut().zip(tile.chunks_exact(S::LANES)) {
+                *sum = S::load(from.as_ptr());
             }
         }
     }
@@ -217,35 +350,59 @@ mod tests {
         })
     }
 
+    /// Products of patches of segments of these lengths, each one value behind the last, against sums in the order of the definition.
+    fn check(grid: Grid, lens: &[usize], wide: usize, activation: Activation) {
+        let Grid { images, rows, columns } = grid;
+        let (mut offset, mut segments) = (1, Vec::new());
+        for &len in lens {
+            segments.push(Segment { offset, len });
+            offset += len + 1;
+        }
+        let depth: usize = lens.iter().sum();
+        let value = |i: usize, salt: usize| ((i * 37 + salt) % 23) as f32 - 11.0;
+        let from = Strides { image: rows * 40 + columns * 2 + offset, row: 40, column: 2 };
+        let x: Vec<f32> = (0..images * from.image).map(|i| value(i, 1)).collect();
+        let w: Vec<f32> = (0..depth * wide).map(|i| value(i, 5)).collect();
+        let bias: Vec<f32> = (0..wide + 16).map(|i| value(i, 9)).collect();
+        let matrix = pack(&w, depth, wide);
+        let to = Strides { image: rows * columns * wide, row: columns * wide, column: wide };
+        let epilogue = Epilogue { bias: Some(&bias), activation };
+        let mut y = vec![0.0; images * to.image];
+        let job = Product { grid, segments: &segments, matrix: &matrix, epilogue };
+        job.run((&x, from), (&mut y, to));
+        let places: Vec<usize> = segments
+            .iter()
+            .flat_map(|segment| segment.offset..segment.offset + segment.len)
+            .collect();
+        for (at, got) in y.iter().enumerate() {
+            let (pixel, c) = (at / wide, at % wide);
+            let (i, pixel) = (pixel / (rows * columns), pixel % (rows * columns));
+            let start = i * from.image + pixel / columns * 40 + pixel % columns * 2;
+            let products = places.iter().enumerate().map(|(k, at)| x[start + at] * w[k * wide + c]);
+            // Sums of these integers are exact.
+            let mut expected = [bias[c] + products.sum::<f32>()];
+            activation.apply_in_place(&mut expected);
+            assert_eq!([*got], expected, "{grid:?} {lens:?} {wide} {activation:?} {at}");
+        }
+    }
+
     #[test]
     fn agrees_with_the_definition() {
         for (images, rows, columns, wide) in
             [(1, 1, 1, 1), (1, 3, 5, 17), (3, 2, 7, 64), (2, 4, 4, 83), (5, 1, 13, 32)]
         {
-            let segments = [Segment { offset: 1, len: 3 }, Segment { offset: 9, len: 5 }];
-            let value = |i: usize, salt: usize| ((i * 37 + salt) % 23) as f32 - 11.0;
-            let image = rows * 40 + columns * 2 + 14;
-            let x: Vec<f32> = (0..images * image).map(|i| value(i, 1)).collect();
-            let w: Vec<f32> = (0..8 * wide).map(|i| value(i, 5)).collect();
-            let bias: Vec<f32> = (0..wide + 16).map(|i| value(i, 9)).collect();
-            let matrix = pack(&w, 8, wide);
-            let from = Strides { image, row: 40, column: 2 };
-            let to = Strides { image: rows * columns * wide, row: columns * wide, column: wide };
-            let epilogue = Epilogue { bias: Some(&bias), range: Some((-50.0, 60.0)) };
-            let grid = Grid { images, rows, columns };
-            let mut y = vec![0.0; images * to.image];
-            let job = Product { grid, segments: &segments, matrix: &matrix, epilogue };
-            job.run((&x, from), (&mut y, to));
-            for (at, got) in y.iter().enumerate() {
-                let (pixel, c) = (at / wide, at % wide);
-                let (i, pixel) = (pixel / (rows * columns), pixel % (rows * columns));
-                let start = i * image + pixel / columns * 40 + pixel % columns * 2;
-                let mut expected = bias[c];
-                for k in 0..8 {
-                    let offset = if k < 3 { 1 + k } else { 6 + k };
-                    expected += x[start + offset] * w[k * wide + c];
-                }
-                assert_eq!(*got, expected.clamp(-50.0, 60.0), "{rows} {columns} {wide} {at}");
+            for activation in [Activation::Identity, Activation::Relu6, Activation::Gelu] {
+                check(Grid { images, rows, columns }, &[3, 5], wide, activation);
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_where_rows_are_multiplied_in_several_passes() {
+        for lens in [&[900][..], &[300, 250, 7, 500], &[384, 384], &[1; 800], &[385]] {
+            for (columns, wide) in [(5, 40), (20, 70)] {
+                let grid = Grid { images: 1, rows: 1, columns };
+                check(grid, lens, wide, Activation::HardSwish);
             }
         }
     }

@@ -1,4 +1,7 @@
 //! Attention between the tokens of an image (Vaswani et al., 2017): `softmax(q k^T / sqrt(d)) v` for each head.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
 
 use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -11,6 +14,7 @@ use crate::ops::fresh::fill_parts;
 use crate::ops::matrix::{Matrix, Output, Size, multiply};
 use crate::ops::multiversion::multiversion;
 use crate::ops::scratch::with_scratch;
+use crate::ops::shared::Shared;
 
 /// Attention from `[n, 1, tokens, 3 channels]` to `[n, 1, tokens, channels]`. Each pixel of the input has its query, key and value, one after
 /// the other.
@@ -130,28 +134,44 @@ impl Heads {
 
     /// Keys and values of a head, in the order in which they are multiplied with.
     fn memory(self, x: &[f32], head: usize) -> Memory {
-        let (tokens, dims, scale) = (self.tokens, self.dims(), self.scale());
-        let pixel = 3 * self.channels;
-        let (keys, values) = (&x[self.offset(1, head, 0)..], &x[self.offset(2, head, 0)..]);
-        let keys = Factor::new(dims, tokens, |dim, token| scale * keys[token * pixel + dim]);
-        Memory { keys, values: Factor::new(tokens, dims, |token, dim| values[token * pixel + dim]) }
+        let (tokens, dims, stride) = (self.tokens, self.dims(), 3 * self.channels);
+        let [keys, values] =
+            [1, 2].map(|part| Rows { values: &x[self.offset(part, head, 0)..], stride });
+        Memory {
+            keys: Factor::transposed(dims, tokens, keys, self.scale()),
+            values: Factor::new(tokens, dims, values),
+        }
     }
 
-    /// Computes the outputs of the queries of one image from `first` on; `memory` has keys and values of each head.
-    fn block(self, x: &[f32], memory: &[Memory], first: usize, y: &mut [f32]) {
-        let queries = y.len() / self.channels;
+    /// Blocks of about [`QUERIES`] queries of an image, of like sizes.
+    fn blocks(self) -> impl Iterator<Item = Range<usize>> {
+        let len = self.tokens.div_ceil(self.tokens.div_ceil(QUERIES).max(1)).max(1);
+        (0..self.tokens).step_by(len).map(move |first| first..self.tokens.min(first + len))
+    }
+
+    /// Computes the outputs of some queries of one image in a head; `y` is the image's output.
+    ///
+    /// # Safety
+    /// While this runs, no one else accesses these outputs.
+    unsafe fn block(
+        self,
+        x: &[f32],
+        (head, memory): (usize, &Memory),
+        queries: Range<usize>,
+        y: Shared<'_>,
+    ) {
+        let Self { tokens, channels, .. } = self;
+        let (first, count) = (queries.start, queries.len());
+        let query = Rows { values: &x[self.offset(0, head, first)..], stride: 3 * channels };
+        let to = Rows { values: y.from(first * channels + head * self.dims()), stride: channels };
         with_scratch(|scratch| {
-            let shares = scratch.shares.resize(queries * self.tokens);
-            for (head, memory) in memory.iter().enumerate() {
-                let query = &x[self.offset(0, head, first)..];
-                let query = Rows { values: query, stride: 3 * self.channels };
-                let scores = Rows { values: &mut *shares, stride: self.tokens };
-                memory.keys.multiply(queries, query, scores);
-                self.to_shares(first, shares);
-                let shares = Rows { values: &*shares, stride: self.tokens };
-                let to = &mut y[head * self.dims()..];
-                memory.values.multiply(queries, shares, Rows { values: to, stride: self.channels });
-            }
+            let shares = scratch.shares.resize(count * tokens);
+            let scores = Rows { values: Shared::new(shares), stride: tokens };
+            // SAFETY: `shares` is borrowed by this call alone.
+            unsafe { memory.keys.multiply(count, query, scores) }
+            self.to_shares(first, shares);
+            // SAFETY: the caller promises this.
+            unsafe { memory.values.multiply(count, Rows { values: shares, stride: tokens }, to) }
         });
     }
 
@@ -199,25 +219,27 @@ impl Compiled for Heads {
     fn run(&self, x: &[f32], n: usize, y: &mut [f32], on_all: bool) {
         let Self { tokens, channels, heads, .. } = *self;
         let image = |number: usize| &x[3 * number * tokens * channels..];
+        let y = Shared::new(y);
+        let block = |at: usize, memory: &Memory, queries| {
+            let y = y.from(at / heads * tokens * channels);
+            // SAFETY: each call has other queries of an image or another head.
+            unsafe { self.block(image(at / heads), (at % heads, memory), queries, y) }
+        };
+        let memory = |at: usize| self.memory(image(at / heads), at % heads);
         if !on_all {
-            for (number, y) in y.chunks_mut(tokens * channels).enumerate() {
-                let memory: Vec<_> =
-                    (0..heads).map(|head| self.memory(image(number), head)).collect();
-                for (block, y) in y.chunks_mut(QUERIES * channels).enumerate() {
-                    self.block(image(number), &memory, block * QUERIES, y);
-                }
+            for at in 0..n * heads {
+                let memory = memory(at);
+                self.blocks().for_each(|queries| block(at, &memory, queries));
             }
             return;
         }
-        let of_heads = (0..n * heads).into_par_iter();
-        let memory = of_heads.run_all(|at| self.memory(image(at / heads), at % heads));
-        let mut work = Vec::with_capacity(n * tokens.div_ceil(QUERIES));
-        for (number, y) in y.chunks_mut(tokens * channels).enumerate() {
-            let memory = &memory[number * heads..][..heads];
-            let queries = y.chunks_mut(QUERIES * channels).enumerate();
-            work.extend(queries.map(|(block, y)| (image(number), memory, block * QUERIES, y)));
-        }
-        work.into_par_iter().run(|(x, memory, first, y)| self.block(x, memory, first, y));
+        let memories = (0..n * heads).into_par_iter().run_all(memory);
+        let work: Vec<_> = memories
+            .iter()
+            .enumerate()
+            .flat_map(|(at, memory)| self.blocks().map(move |queries| (at, memory, queries)))
+            .collect();
+        work.into_par_iter().run(|(at, memory, queries)| block(at, memory, queries));
     }
 
     fn back(&self, x: &[f32], _: usize, dy: &[f32], wants_dx: bool) -> Gradients {

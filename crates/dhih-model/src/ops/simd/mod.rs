@@ -16,6 +16,9 @@ pub(super) use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86_64::{Avx2, Avx512};
 
+/// The most values of a vector.
+pub(super) const MOST_LANES: usize = 16;
+
 /// A vector of [`Simd::LANES`] values.
 ///
 /// # Safety
@@ -30,7 +33,7 @@ pub(super) trait Simd: Copy {
     /// As `load`, where there are only `count` values; the other lanes are 0.
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> Self {
-        let mut all = [0f32; 16];
+        let mut all = [0f32; MOST_LANES];
         // SAFETY: the caller guarantees that there are `count` values at `from`.
         unsafe {
             if count >= Self::LANES {
@@ -43,7 +46,7 @@ pub(super) trait Simd: Copy {
     /// As `store`, where there is room for `count` values only.
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, count: usize) {
-        let mut all = [0f32; 16];
+        let mut all = [0f32; MOST_LANES];
         // SAFETY: the caller guarantees that there is room for `count` values at `to`.
         unsafe {
             if count >= Self::LANES {
@@ -62,6 +65,19 @@ pub(super) trait Simd: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// The smaller value; NaN in `self` stays NaN.
     unsafe fn min(self, other: Self) -> Self;
+}
+
+/// Asks the machine to bring a cache line nearer, into the second level of its cache, where it takes such hints. Nothing is read.
+#[inline(always)]
+pub(super) fn prefetch(line: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has the instruction, which takes any address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
 }
 
 /// Instruction sets that kernels are compiled for.

@@ -1,4 +1,4 @@
-//! How the errors of extractors and of the service's parts become refusals. What a client is told of each: `error.rs`.
+//! Converts errors of extractors and of other modules into [`ApiError`]s. The messages are in `error.rs`.
 
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
@@ -131,7 +131,7 @@ impl From<EncodeError> for ApiError {
             EncodeError::NotAnImage(message) => Self::UnsupportedMediaType("not_an_image", message),
             EncodeError::Unusable(message) => Self::UnusableImage(message),
             EncodeError::Lacking(lacking) => Self::Lacking(lacking),
-            // Nobody reads it.
+            // The caller has gone, so that nobody reads this answer.
             EncodeError::Abandoned => Self::Timeout,
             EncodeError::Failed(cause) => Self::Internal(cause),
         }
@@ -159,14 +159,14 @@ impl From<SearchError> for ApiError {
                 dhih_index::VectorError::NotKept { .. } => Self::Lacking(Lacking::Vectors),
                 fault => Self::UnusableVector(fault.to_string()),
             },
-            // Hosts are for the log; which part of the store is missing is for all.
+            // Names of hosts appear in the log only; the client learns which part of the store is missing.
             SearchError::Unavailable { what, source } => {
                 tracing::error!(error = %source, "the store does not answer");
                 Self::Unavailable(format!(
                     "{what} of the store does not answer, and parts of an answer are not given; try again later"
                 ))
             }
-            // Who asked has gone, or its time was up.
+            // The caller has gone, or its time limit has passed.
             SearchError::Cancelled => Self::Timeout,
             other => Self::internal(other),
         }

@@ -1,4 +1,4 @@
-//! The access log: a line, an id and figures for each request. The line names the key and the other end of the connection.
+//! The access log: a log line, an id and metrics for each request. The line names the key and the address of the client.
 
 use std::{
     net::SocketAddr,
@@ -21,35 +21,35 @@ use crate::operation::connection::Connection;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What the line of a request says of it, in the request's extensions: layers inside of this one may add to it.
+/// Fields of the log line in the extensions of a request, to which inner layers may add.
 #[derive(Debug)]
 pub(crate) struct Logged {
     id: HeaderValue,
-    /// The trace that the request belongs to.
+    /// The trace of the request, from the header `traceparent`.
     trace: Option<TraceParent>,
-    /// The name of the key that the request brought.
+    /// The name of the key in the request.
     key: OnceLock<Arc<str>>,
 }
 
 impl Logged {
-    /// The request's id.
+    /// The id of the request.
     pub(crate) fn id(&self) -> &str {
         self.id.to_str().unwrap_or_default()
     }
 
-    /// The id of the request's trace, where it has one.
+    /// The id of the trace of the request, if it has one.
     pub(crate) fn trace_id(&self) -> Option<&str> {
         self.trace.as_ref().map(TraceParent::trace_id)
     }
 
-    /// Says whose key the request brought.
+    /// Sets the name of the key in the request.
     pub(crate) fn name_key(&self, name: Arc<str>) {
-        // It is named once.
+        // The name is set once for each request.
         let _ = self.key.set(name);
     }
 }
 
-/// A request that was begun, until its answer is logged and counted.
+/// A request in progress, until its answer is logged and counted.
 #[derive(Debug)]
 pub(super) struct AccessLog {
     method: Method,
@@ -62,7 +62,7 @@ pub(super) struct AccessLog {
 }
 
 impl AccessLog {
-    /// Begins to time a request; its id, the client's or a new one, and its trace go to the log and to the answer.
+    /// Starts the timing of a request. Its id (the client's or a new one) and its trace go to the log and into the answer.
     pub(super) fn begin(request: &mut Request) -> Self {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let route = request.extensions().get::<MatchedPath>().cloned();
@@ -104,7 +104,7 @@ impl AccessLog {
     }
 }
 
-/// The collection that a line of the log names: none where it is the default one.
+/// The name of the collection for the log line; `None` for the default collection.
 pub(super) fn named(collection: Option<&CollectionName>) -> Option<&str> {
     collection.filter(|name| !name.is_default()).map(CollectionName::as_str)
 }
@@ -113,11 +113,11 @@ fn is_id(id: &HeaderValue) -> bool {
     id.len() <= 64 && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-/// Differs from those of this and of earlier starts of the program.
+/// A new id, distinct from all others of this process and of earlier ones.
 fn new_id() -> HeaderValue {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let nanos = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-    // The first one decides where this start's ids begin.
+    // The first call takes the time as the start of the ids of this process.
     let _ = NEXT.compare_exchange(
         0,
         nanos(SystemTime::now()) | 1,

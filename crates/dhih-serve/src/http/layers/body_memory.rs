@@ -1,4 +1,4 @@
-//! Bodies are charged to the memory that all may take together. How: `http/body_memory.rs`.
+//! The layers that charge bodies to the memory that all bodies share. `http/body_memory.rs` does the accounting.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::http::body_memory::{ChargedBody, Held, MOST_JSON, Progress, Weight};
 use crate::http::form::media_type;
 use crate::http::shared::Shared;
 
-/// Charges a request's body as it arrives. What it holds is held until the request is answered; handlers that keep its bytes for longer
-/// find an `Arc<Held>` among the request's extensions.
+/// Charges the body of a request while it arrives. The memory is held until the request is answered. A handler that keeps the bytes for
+/// longer keeps the `Arc<Held>` from the extensions of the request.
 pub(crate) async fn charge_body(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -23,8 +23,8 @@ pub(crate) async fn charge_body(
     charge(&shared, MOST_JSON, request, next).await
 }
 
-/// As [`charge_body`], where JSON may bring a picture in base64: it may be as large as any body, and what is beside the picture as large as other
-/// JSON.
+/// As [`charge_body`], for routes whose JSON may contain a picture in base64. Such a body may be as large as any body, and the rest of it
+/// beside the picture as large as other JSON.
 pub(crate) async fn charge_picture_body(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -44,7 +44,7 @@ async fn charge(shared: &Shared, most_json: usize, mut request: Request, next: N
     request.extensions_mut().insert(held.clone());
     let (memory, holder) = (shared.bodies().clone(), held.clone());
     let request = request.map(|body| {
-        // Some more than the largest are read before the answer, so that who sends a little too much reads why it is refused.
+        // A body that is slightly too large is read to its end before the answer, so that the client reads why it was refused.
         let drained = most.saturating_add(most / 2).max(1 << 20);
         let progress = Progress::default();
         Body::new(ChargedBody { body, memory, held: holder, limit, weight, drained, progress })

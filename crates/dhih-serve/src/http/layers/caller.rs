@@ -1,5 +1,5 @@
-//! Lets in requests that are for this service and of a caller who does not send too many; who that is, is found out once for all that
-//! want to know: a [`Caller`] in the request's extensions, and the name of the key in the log.
+//! Admits requests that name this service and whose caller is within its limits. The caller is determined once and put into the extensions
+//! of the request as a [`Caller`]; the name of its key goes to the log.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::http::layers::{cors, host, in_flight_limit};
 use crate::http::shared::Shared;
 use crate::operation::connection::Connection;
 
-/// Answers only to the service's own names, names the caller, and refuses those who send too many requests, and all where too many are
-/// under way. One layer, because each one copies all that it surrounds for every request.
+/// Checks the host name, determines the caller, and applies the rate limit and the limit of requests in progress. This is one layer,
+/// because every layer copies the service that it wraps for each request.
 pub(crate) async fn admit(
     State(shared): State<Arc<Shared>>,
     mut request: Request,
@@ -49,10 +49,10 @@ fn admitted(guard: &Guard, request: &Request) -> Result<Caller, ApiError> {
     Ok(caller)
 }
 
-/// Who sent a request.
+/// The caller of a request.
 ///
 /// # Errors
-/// A request that [`admit`] has not seen, which is a mistake of ours: it is refused.
+/// When the request has not passed through [`admit`]. This is a defect of the router, and the request is refused.
 pub(crate) fn of(request: &Request) -> Result<&Caller, ApiError> {
     let caller = request.extensions().get::<Caller>();
     caller.ok_or_else(|| ApiError::internal("a request has no caller"))

@@ -1,11 +1,13 @@
-//! Refuses requests for another host: a page of another site whose name leads to this machine sends them.
+//! Refuses requests that name another host. A page of another site sends such requests when its host name resolves to this machine (DNS
+//! rebinding).
 
 use axum::http::{HeaderMap, Uri};
 
 use crate::http::{ApiError, origin::authority};
 use crate::operation::hosts::{HostName, Hosts};
 
-/// Refuses a request whose host is none of the service's own names. The port is not compared: the service may be reached by another one than it listens on.
+/// Refuses a request whose host is not one of the service's names. Ports are not compared, because a proxy may listen on another port than
+/// the service.
 pub(super) fn check(hosts: &Hosts, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
     let Some(authority) = authority(headers, uri) else {
         return Err(ApiError::BadRequest(

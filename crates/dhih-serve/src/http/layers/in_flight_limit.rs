@@ -1,4 +1,4 @@
-//! At most so many requests are under way; one more is refused at once.
+//! Limits the number of requests in progress. A request above the limit is refused at once.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::http::ApiError;
 
-/// How much of a refused request is read, and for how long.
+/// The bytes of a refused request that are read, and the time for that.
 const DRAINED: usize = 64 << 10;
 const DRAIN: Duration = Duration::from_millis(5);
 
-/// Places for requests under way.
+/// The places for requests in progress.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     places: Semaphore,
@@ -24,7 +24,7 @@ impl InFlight {
         Self { places: Semaphore::new(most), most }
     }
 
-    /// A place for a request until it is answered, where one is free.
+    /// Takes a place until the request is answered; `None` where all are taken.
     pub(super) fn begin(&self) -> Option<SemaphorePermit<'_>> {
         let place = self.places.try_acquire().ok()?;
         let under_way = self.most - self.places.available_permits();
@@ -33,8 +33,8 @@ impl InFlight {
     }
 }
 
-/// Refuses a request that has no place. A connection whose request was not read is closed: reading a small one is less work than a new
-/// connection.
+/// Answers a request that has no place. A connection whose request was not read to its end is closed, so a small body is read first: that
+/// costs less than a new connection.
 pub(super) async fn refuse(request: Request) -> Response {
     let body = axum::body::to_bytes(request.into_body(), DRAINED);
     let _ = tokio::time::timeout(DRAIN, body).await;

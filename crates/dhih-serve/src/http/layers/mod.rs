@@ -1,4 +1,4 @@
-//! What surrounds every answer, a file a layer. In which order they stand: `http/mod.rs`.
+//! The layers around the routes, one in each file. `http/mod.rs` defines their order.
 
 mod access_log;
 mod body_memory;
@@ -24,7 +24,7 @@ pub(crate) use rights::{Gate, administering, own_pages, reading, replicating, wr
 pub(crate) use security_headers::{SecurityHeaders, security_headers};
 pub(crate) use surround::surround;
 
-/// The answer to a request that met a mistake of ours.
+/// The answer to a request whose handler panicked.
 fn panicked(cause: &(dyn Any + Send)) -> Response {
     let text = cause.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| cause.downcast_ref::<&str>().copied());

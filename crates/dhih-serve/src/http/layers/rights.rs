@@ -1,4 +1,4 @@
-//! Keys and origins: who may read, who may change, and from which pages. Each change that is made is logged with who made it.
+//! Layers that check keys and origins: who may read, who may change, and from which pages. Each change is logged with its caller.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::http::origin::Origin;
 use crate::http::shared::Shared;
 use crate::operation::keys::Role;
 
-/// Whose rights are asked for: those on a collection or, without one, on the service as a whole.
+/// The rights to check: on a collection or, without one, on the service as a whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     pub(crate) shared: Arc<Shared>,
@@ -31,12 +31,12 @@ impl Gate {
     }
 }
 
-/// Lets those read who may. What is read behind a key is for who has the key: no cache in between may keep it.
+/// Requires the right to read. If reading needs a key, shared caches must not store the answer.
 pub(crate) async fn reading(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     read(&gate, Role::Read, request, next).await
 }
 
-/// Lets those take copies who may.
+/// Requires the right to replicate. If reading needs a key, shared caches must not store the answer.
 pub(crate) async fn replicating(
     State(gate): State<Gate>,
     request: Request,
@@ -57,12 +57,12 @@ async fn read(gate: &Gate, needed: Role, request: Request, next: Next) -> Respon
     response
 }
 
-/// Lets those add and delete who may, unless another site's page asks.
+/// Requires the right to add and delete, and refuses pages of other sites.
 pub(crate) async fn writing(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     change(&gate, Role::Write, request, next).await
 }
 
-/// Lets those reload who may, unless another site's page asks.
+/// Requires the right of an administrator, and refuses pages of other sites.
 pub(crate) async fn administering(
     State(gate): State<Gate>,
     request: Request,
@@ -71,7 +71,7 @@ pub(crate) async fn administering(
     change(&gate, Role::Admin, request, next).await
 }
 
-/// Lets anybody pass but a page of another site, allowed or not.
+/// Requires no right, but refuses pages of other sites, including those of allowed origins.
 pub(crate) async fn own_pages(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -118,7 +118,7 @@ fn origin(shared: &Shared, request: &Request, caller: &Caller) -> Origin {
     shared.guard().origins.origin(request.headers(), request.uri(), caller.tls())
 }
 
-/// Of an answer that may be kept, only by the client itself.
+/// Makes a cacheable answer cacheable by the client only.
 fn make_private(response: &mut Response) {
     let kept = response.headers().get(header::CACHE_CONTROL).and_then(|kept| kept.to_str().ok());
     let Some(kept) = kept else { return };

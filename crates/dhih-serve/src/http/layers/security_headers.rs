@@ -1,4 +1,4 @@
-//! Headers that every answer carries: what a page may load, who may show an answer, and how long it may be kept.
+//! Security headers of every answer: what a page may load, who may embed an answer, and how long it may be cached.
 
 use axum::{
     extract::Request,
@@ -12,14 +12,14 @@ use crate::operation::resource_policy::ResourcePolicy;
 
 const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
-/// Swagger UI sets styles on its elements.
+/// Swagger UI sets inline styles on its elements.
 const DOCS_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A browser that came over TLS does so from now on, for a year.
+/// Browsers that came over TLS use only TLS for a year.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// The headers of an answer.
+/// The security headers of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SecurityHeaders {
     policy: &'static str,
@@ -28,7 +28,7 @@ pub(crate) struct SecurityHeaders {
 }
 
 impl SecurityHeaders {
-    /// The headers that the answer to a request carries.
+    /// The security headers for the answer to a request.
     pub(crate) fn of(request: &Request, resource_policy: ResourcePolicy) -> Self {
         let is_docs = request.uri().path().starts_with("/docs");
         let connection = request.extensions().get::<Connection>();
@@ -39,7 +39,7 @@ impl SecurityHeaders {
         }
     }
 
-    /// Adds them.
+    /// Adds the headers to an answer.
     pub(crate) fn add(self, response: &mut Response) {
         let headers = response.headers_mut();
         if self.is_tls {
@@ -53,12 +53,12 @@ impl SecurityHeaders {
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        // What may be kept says so itself; answers about a run may not.
+        // Answers that may be cached have set this header themselves; all others must not be stored.
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
 }
 
-/// Adds them to every answer of a router.
+/// Adds the headers to every answer of a router.
 pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
     let headers = SecurityHeaders::of(&request, ResourcePolicy::default());
     let mut response = next.run(request).await;

@@ -1,4 +1,4 @@
-//! What surrounds every answer, also those that are refused: the access log, the headers, the time limit, and the answer to a panic.
+//! The layer around every answer, including refusals: access log, headers, time limit, and the answer after a panic.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::http::layers::security_headers::SecurityHeaders;
 use crate::http::layers::time_limit::TimeLimit;
 use crate::http::shared::Shared;
 
-/// Answers in time and with all headers, whatever happens, and logs it. One layer in place of five, because each one copies all that it
-/// surrounds, and allocates, for every request.
+/// Ensures that each request is answered in time and logged, and that each answer has all headers. This is one layer instead of five,
+/// because every layer copies and allocates the service that it wraps for each request.
 pub(crate) async fn surround(
     State(shared): State<Arc<Shared>>,
     mut request: Request,
@@ -26,7 +26,7 @@ pub(crate) async fn surround(
     let headers = SecurityHeaders::of(&request, shared.resource_policy());
     let cors = Cors::of(&shared.guard().origins, request.headers());
     let limit = TimeLimit::of(shared.limits().request_timeout, &request);
-    // What a panic leaves of the request is dropped with it; what requests share is behind locks that heed poison.
+    // Unwind safety: the state of the request is dropped after a panic, and shared state is behind locks that handle poisoning.
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     let mut response = match tokio::time::timeout(limit.longest, answer).await {
         Ok(Ok(response)) => response,

@@ -1,4 +1,4 @@
-//! The time from a request's header to its answer is limited.
+//! Limits the time from the header of a request to its answer.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::ApiError;
 
-/// How long a request may take, and what is answered where it takes longer.
+/// The time limit of a request, and the kind of answer once it has passed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeLimit {
     pub(super) longest: Duration,
@@ -16,7 +16,7 @@ pub(super) struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// The limit of a request.
+    /// The time limit of a request.
     pub(super) fn of(longest: Duration, request: &Request) -> Self {
         let is_change = match *request.method() {
             Method::DELETE => true,
@@ -25,10 +25,10 @@ impl TimeLimit {
         Self { longest, is_change }
     }
 
-    /// The answer to a request that took too long.
+    /// The answer to a request that exceeded the limit.
     pub(super) fn passed(self) -> Response {
         match self.is_change {
-            // What a worker has begun goes on.
+            // A worker that has begun the change continues with it.
             true => ApiError::ChangeTimeout.into_response(),
             false => ApiError::Timeout.into_response(),
         }

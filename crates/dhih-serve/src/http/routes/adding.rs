@@ -1,4 +1,4 @@
-//! `POST /v1/items` and `/v1/items/batch`: items are added, as a picture, a vector or a code. Many items as lines of JSON: `lines.rs`.
+//! `POST /v1/items` and `/v1/items/batch` add items, given as a picture, a vector or a code (`new_item.rs`). `lines.rs` adds lines of JSON.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use axum::{
 use crate::api::{
     AddParams, ErrorAnswer, Item, ItemBody, ItemForm, ItemsBody, ItemsMade, LinesMade, MAX_ITEMS,
 };
-use crate::http::form::{Form, Purpose, too_many_labels};
+use crate::http::form::{Form, Purpose};
 use crate::http::idempotency::{Keyed, KeyedRequest, first, repeated};
 use crate::http::json::{Kind, json_of, kind, unsupported};
 use crate::http::routes::items::{change_coded, items_of};
 use crate::http::routes::lines::{self, LinesRequest};
+use crate::http::routes::new_item::{Pictured, coded, encoded};
 use crate::http::upload::{Upload, held};
 use crate::http::{ApiError, AppState};
-use crate::items::catalogue::Record;
-use crate::items::metadata::{Attributes, Metadata, check_external_id};
-use crate::items::{Answer, ItemId, LabelShape, NewItem, Outcomes};
+use crate::items::{Answer, NewItem, Outcomes};
 use crate::run::Run;
 
-/// Adds an item: a picture (multipart, or in base64 in JSON), or a code or a vector (JSON). Once this is answered it survives a crash, and is found.
+/// Adds an item: a picture (multipart, or base64 in JSON), or a code or a vector (JSON). After the answer, the item can be found and
+/// survives a crash.
 #[utoipa::path(
     post, operation_id = "add_item", path = "/v1/items", tag = "items", 
     params(AddParams, ("idempotency-key" = Option<String>, Header, description = "A key of the request's own: sent again within a day, the request is not made again, and is answered as it was")),
@@ -99,8 +99,9 @@ pub(crate) async fn add(
     Ok((StatusCode::CREATED, at, Json(item)).into_response())
 }
 
-/// Adds items by their codes or vectors in one change, which survives a crash once it is answered. As JSON: up to 1000 items, all of them or
-/// none. As lines of JSON (`application/x-ndjson`), an item on each: those that can be added, and what is wrong with the others.
+/// Adds items by their codes or vectors in one change, which survives a crash once it is answered. JSON brings up to 1000 items, of which
+/// all or none are added. JSON Lines (`application/x-ndjson`) bring one item on each line; those without faults are added, and the answer
+/// lists the faults of the others.
 #[utoipa::path(
     post, operation_id = "add_items", path = "/v1/items/batch", tag = "items", 
     params(AddParams, ("idempotency-key" = Option<String>, Header, description = "A key of the request's own: sent again within a day, the request is not made again, and is answered as it was")),
@@ -154,7 +155,7 @@ pub(crate) async fn add_batch(
         return Err(ApiError::BadRequest("invalid_parameter", message));
     }
     let of = run.clone();
-    // The codec's map of a thousand vectors takes a while.
+    // Encoding a thousand vectors by the codec takes too long for the async runtime.
     let coded = state.shared().work(move || {
         let numbered = items.into_iter().enumerate();
         let item = |(number, body)| coded(&of, params, body).map_err(|error| error.of_item(number));
@@ -169,147 +170,30 @@ pub(crate) async fn add_batch(
     }
 }
 
-/// What is served, where it can be changed at all.
+/// The current run, if its items can be changed.
 fn changeable(state: &AppState) -> Result<Arc<Run>, ApiError> {
     let run = state.run();
     run.items()?.check_changeable()?;
     Ok(run)
 }
 
-/// A new item with a picture, as it came.
-struct Pictured {
-    image: Upload,
-    labels: Vec<String>,
-    id: Option<u64>,
-    external_id: Option<String>,
-    metadata: serde_json::Value,
-}
-
-impl Pictured {
-    fn of_form(form: Form) -> Result<Self, ApiError> {
-        let Form { mut images, labels, id, external_id, metadata } = form;
-        let metadata = metadata.map_or(Ok(serde_json::Value::Null), |text| {
-            let wrong = |error| invalid_metadata(format!("`metadata` is no JSON: {error}"));
-            serde_json::from_str(&text).map_err(wrong)
-        })?;
-        let image = images.pop().ok_or_else(|| ApiError::internal("a form has no image"))?;
-        Ok(Self { image, labels, id, external_id, metadata })
-    }
-
-    fn of_json(body: ItemBody, image: Upload) -> Result<Self, ApiError> {
-        match body {
-            ItemBody { code: None, vector: None, image: _, label, id, external_id, metadata } => {
-                Ok(Self { image, labels: label.0, id, external_id, metadata })
-            }
-            _ => Err(ambiguous()),
-        }
-    }
-}
-
-/// The item of a picture, once that has its code.
-async fn encoded(
-    state: &Arc<AppState>,
-    run: &Arc<Run>,
-    params: AddParams,
-    item: Pictured,
-) -> Result<NewItem, ApiError> {
-    run.encoder()?;
-    let Pictured { mut image, labels, id, external_id, metadata } = item;
-    if labels.len() > run.most_labels() {
-        return Err(too_many_labels(run.most_labels()));
-    }
-    let labels = classes(run, &labels)?;
-    let attributes = Some(attributes(external_id, metadata)?);
-    let source = image.name.take();
-    let keep = crate::items::thumbnail::thumbnail;
-    let coded = state.pictures().encode(run, vec![image], keep).await?.pop();
-    let (made, file) = coded.ok_or_else(|| ApiError::internal("no code"))??;
-    let thumbnail = file.map_err(ApiError::internal)?;
-    let code = dhih_index::to_hex(&run.pack(&made.values).map_err(ApiError::internal)?);
-    let record = Record { code, labels, source, vector: made.features, ..Record::default() };
-    Ok(NewItem { id: wanted_id(id, params), record, thumbnail, digest: None, attributes })
-}
-
-/// The item that JSON brings. It has no picture.
-pub(super) fn coded(run: &Run, params: AddParams, body: ItemBody) -> Result<NewItem, ApiError> {
-    let ItemBody { code, vector, image, label, id, external_id, metadata } = body;
-    if image.is_some() {
-        let message = "an item with an `image` is added alone: send it to /v1/items";
-        return Err(ApiError::BadRequest("invalid_parameter", message.into()));
-    }
-    if label.0.len() > run.most_labels() {
-        return Err(too_many_labels(run.most_labels()));
-    }
-    let labels = classes(run, &label.0)?;
-    let (code, vector) = match (code, vector) {
-        (Some(code), None) => {
-            let code = run.parse_code(&code);
-            (code.map_err(|e| ApiError::BadRequest("invalid_code", e))?, None)
-        }
-        (None, Some(vector)) => {
-            let values = run.coder().values_of(&vector.0)?;
-            (run.pack(&values).map_err(ApiError::internal)?, Some(vector.0))
-        }
-        (None, None) => {
-            let message = "the body names nothing to add: give `image`, `code` or `vector`";
-            return Err(ApiError::BadRequest("missing_item", message.into()));
-        }
-        (Some(_), Some(_)) => return Err(ambiguous()),
-    };
-    let record = Record { code: dhih_index::to_hex(&code), labels, vector, ..Record::default() };
-    let attributes = Some(attributes(external_id, metadata)?);
-    let id = wanted_id(id, params);
-    Ok(NewItem { id, record, thumbnail: Vec::new(), digest: None, attributes })
-}
-
-fn ambiguous() -> ApiError {
-    let message = "the body has more than one of an image, a code and a vector: give one of them; the code of an image and of a vector is \
-                   made here";
-    ApiError::BadRequest("ambiguous_item", message.into())
-}
-
-fn wanted_id(id: Option<u64>, AddParams { upsert }: AddParams) -> ItemId {
-    match (id, upsert) {
-        (id, true) => ItemId::Upserted(id),
-        (Some(id), false) => ItemId::Free(id),
-        (None, false) => ItemId::Next,
-    }
-}
-
-/// What users keep with a new item, whose code is not known here.
-fn attributes(
-    external_id: Option<String>,
-    metadata: serde_json::Value,
-) -> Result<Attributes, ApiError> {
-    if let Some(external_id) = &external_id {
-        let checked = check_external_id(external_id);
-        checked.map_err(|fault| ApiError::BadRequest("invalid_id", fault.to_string()))?;
-    }
-    let metadata = Metadata::new(metadata).map_err(|fault| invalid_metadata(fault.to_string()))?;
-    Ok(Attributes { external_id, metadata, ..Attributes::default() })
-}
-
-fn invalid_metadata(message: String) -> ApiError {
-    ApiError::BadRequest("invalid_metadata", message)
-}
-
-/// What a request to add items came to.
+/// The outcome of a request to add items.
 enum Outcome {
     Made(Vec<Item>),
-    /// The answer of a request with a key: its own, or that of the same request before.
+    /// The answer to a request with an idempotency key: the one that was just stored, or an earlier one.
     Answered(Response),
 }
 
-/// The items of a request.
+/// The items of a request, and how to answer it.
 struct NewItems {
     items: Vec<NewItem>,
-    /// Where it has a key.
+    /// The idempotency key, if the request has one.
     keyed: Option<Keyed>,
-    /// What it is answered with then.
+    /// Makes the answer that is stored for the idempotency key.
     answer: fn(Vec<Item>) -> Answer,
 }
 
-/// Adds items, all or none.
+/// Adds all items of a request, or none of them.
 async fn make(
     state: &Arc<AppState>,
     before: &Arc<Run>,
@@ -322,7 +206,7 @@ async fn make(
     });
     let changed = change_coded(state, before, move |run| run.items()?.add_once(items, once)).await;
     let changed = match changed {
-        // The same request has come twice at the same time.
+        // The same request has arrived twice at the same time, and the other one was made first.
         Err(ApiError::KeyUsed) => {
             let answer = repeated(state, keyed.as_ref()).await?;
             return answer.map(Outcome::Answered).ok_or(ApiError::KeyUsed);
@@ -337,7 +221,7 @@ async fn make(
     }
 }
 
-/// The items of a request as they are answered; of several with the same id the last one counts.
+/// The items of the answer. If several items of the request have the same id, the last one is shown, because it replaced the others.
 fn told(run: &Run, items: &[NewItem], made: &Outcomes) -> Vec<Item> {
     let ids: Vec<u64> = made.iter().flatten().map(|made| made.id).collect();
     let last: HashMap<u64, &NewItem> = ids.iter().copied().zip(items).collect();
@@ -353,14 +237,4 @@ fn one_answer(mut items: Vec<Item>) -> Answer {
 fn all_answer(items: Vec<Item>) -> Answer {
     let body = serde_json::json!(ItemsMade { items }).to_string();
     Answer { status: 201, body, location: None }
-}
-
-fn classes(run: &Run, labels: &[String]) -> Result<Vec<i64>, ApiError> {
-    let wrong = |message: String| ApiError::BadRequest("unknown_label", message);
-    let classes = run.classes(labels).map_err(wrong)?;
-    match (run.shape(), classes.len()) {
-        (LabelShape::None, 1..) => Err(wrong("items of this index have no labels".into())),
-        (LabelShape::Single, 2..) => Err(wrong("an item of this index has one label".into())),
-        _ => Ok(classes),
-    }
 }

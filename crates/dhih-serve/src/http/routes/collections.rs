@@ -1,4 +1,4 @@
-//! `/v1/collections`: which collections there are, and making and removing some. What one has below its name: `http/dispatch.rs`.
+//! `/v1/collections` lists, makes and removes collections. `http/dispatch.rs` routes the paths below a collection's name.
 
 use axum::{
     Extension, Json,
@@ -15,7 +15,7 @@ use crate::http::json::only_json;
 use crate::http::{ApiError, AppState, Collections};
 use crate::operation::keys::Role;
 
-/// The collections that the caller may read.
+/// Lists the collections that the caller may read.
 #[utoipa::path(
     get, operation_id = "list_collections", path = "/v1/collections", tag = "collections",
     responses(
@@ -28,7 +28,7 @@ pub(crate) async fn list(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<CollectionList>, ApiError> {
     let guard = collections.shared().guard();
-    // Who may read none is told so.
+    // A caller who may read no collection gets an error instead of an empty list.
     guard.role(&caller)?;
     let may_read = |state: &AppState| guard.allow(&caller, Role::Read, Some(state.name())).is_ok();
     let all = collections.all();
@@ -36,7 +36,7 @@ pub(crate) async fn list(
     Ok(Json(CollectionList { collections: shown.collect() }))
 }
 
-/// A collection. Its API is below its name, with the paths that are without a name those of `default`.
+/// Describes a collection. Its API has the same paths as that of `default`, below the collection's name.
 #[utoipa::path(
     get, operation_id = "get_collection", path = "/v1/collections/{collection}", tag = "collections",
     params(("collection" = String, Path, description = "The collection's name")),
@@ -57,7 +57,7 @@ pub(crate) async fn one(
     Ok(Json(shown(&open.state)))
 }
 
-/// Makes a collection without items, in the folder of `--collections`. Once this is answered it survives a crash.
+/// Makes a collection without items, in the folder of `--collections`. After the answer, it survives a crash.
 #[utoipa::path(
     put, operation_id = "make_collection", path = "/v1/collections/{collection}", tag = "collections",
     params(("collection" = String, Path, description = "Its name: up to 64 letters, digits, `.`, `-` and `_`")),
@@ -104,7 +104,7 @@ pub(crate) async fn make(
     }
 }
 
-/// Removes a collection with all its items and files. Snapshots of it stay.
+/// Removes a collection with all its items and files. Its snapshots remain.
 #[utoipa::path(
     delete, operation_id = "remove_collection", path = "/v1/collections/{collection}", tag = "collections",
     params(("collection" = String, Path, description = "The collection's name")),
@@ -130,7 +130,7 @@ pub(crate) async fn remove(
     Ok(if removed.is_some() { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED })
 }
 
-/// The answer to a path that the service does not have, or that is of a collection that is not there.
+/// The answer to an unknown path or a path of an unknown collection.
 pub(crate) async fn unknown(
     State(collections): State<Collections>,
     Extension(caller): Extension<Caller>,
@@ -146,7 +146,7 @@ pub(crate) async fn unknown(
         .map_or_else(|refused| refused, |name| no_collection(&name))
 }
 
-/// The name of a collection, for a caller who may read it. A name that none can have is told nobody either who may not read.
+/// Parses the name of a collection for a caller who may read it. A caller without this right does not learn whether a name is valid.
 fn readable(
     collections: &Collections,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! `GET /v1/items/export`: items as a file, which is sent while it is written, so that no more than a part of it is in memory.
+//! `GET /v1/items/export` streams a file of items while it is written, so that only a part of it is in memory.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -17,22 +17,25 @@ use crate::http::list_params::exported;
 use crate::http::params::Bounds;
 use crate::http::routes::search::scope;
 use crate::http::{ApiError, AppState};
-use crate::items::MAX_ID;
-use crate::run::Run;
-use crate::run::exporting::Exported;
 use crate::run::view::View;
+#[cfg(feature = "parquet")]
+use crate::{
+    items::MAX_ID,
+    run::{Run, exporting::Exported},
+};
 
 /// Items that are read and written together.
 const PART: usize = 16 << 10;
-/// Bytes that are sent together, and how many such pieces wait for a client that is slow.
+/// Bytes of one piece of the stream, and the pieces that may wait for a slow client.
 const PIECE: usize = 64 << 10;
 const WAITING: usize = 4;
 
-/// Items as a file: all of them, or those that a class or a filter names, by ascending id. Codes and labels are of one moment; external ids,
-/// sources and metadata are as they are when they are read. A file that ends early is none: it was cut off.
+/// Exports items as a file, ordered by id: all of them, or those that a class or a filter selects. Codes and labels are a snapshot;
+/// external ids, sources and metadata are as of the moment when they are read. A transfer that ends early is incomplete and must be
+/// discarded.
 ///
-/// `parquet` is a codes file for `dhih-index build` and for other programs, with the columns `external_id`, `source` and `metadata` (JSON) beside
-/// the codes. `ndjson` has a line for each item, as `POST /v1/items/batch` takes them.
+/// `parquet` is a codes file for `dhih-index build` and for other programs, with the columns `external_id`, `source` and `metadata` (JSON)
+/// beside the codes. `ndjson` has one line for each item, in the form that `POST /v1/items/batch` accepts.
 #[utoipa::path(
     get, operation_id = "export_items", path = "/v1/items/export", tag = "items", params(ExportParams),
     responses(
@@ -67,14 +70,18 @@ pub(crate) async fn export(
             None => index.ids_from(0, usize::MAX),
         };
         let written = match format {
+            #[cfg(feature = "parquet")]
             ExportFormat::Parquet => {
                 write_parquet(&run, &ids, &mut file, |ids| view.exported(index, ids))
             }
+            // Refused with the query string.
+            #[cfg(not(feature = "parquet"))]
+            ExportFormat::Parquet => Err(io::ErrorKind::Unsupported.into()),
             ExportFormat::Ndjson => write_lines(&view, &ids, &mut file),
         };
         match written.and_then(|()| file.flush()) {
             Ok(()) => (),
-            // Nobody reads it any more.
+            // The client has gone.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => (),
             Err(error) => {
                 tracing::error!(%error, "an export was cut off");
@@ -95,6 +102,8 @@ pub(crate) async fn export(
 }
 
 /// Writes a Parquet file of the items with these ids.
+#[cfg(feature = "parquet")]
+/// Writes a Parquet file of the items with the given ids.
 fn write_parquet(
     run: &Run,
     ids: &[u64],
@@ -102,7 +111,7 @@ fn write_parquet(
     read: impl Fn(&[u64]) -> io::Result<Exported>,
 ) -> io::Result<()> {
     let mut like = run.without_items().map_err(io::Error::other)?;
-    // No item of a service has a greater id, unless it was built with it.
+    // The greatest id decides the type of the column. Only an index that was built with greater ids exceeds `MAX_ID`.
     like.ids = Some(vec![ids.last().copied().unwrap_or_default().max(MAX_ID)]);
     let texts = ["external_id", "source", "metadata"];
     let mut parquet = dhih_index::ParquetCodes::new(file, &like, &texts)?;
@@ -113,7 +122,7 @@ fn write_parquet(
     parquet.finish()
 }
 
-/// Writes a line of JSON for each item with these ids.
+/// Writes one line of JSON for each item with the given ids.
 fn write_lines(view: &View<'_>, ids: &[u64], file: &mut Pieces) -> io::Result<()> {
     for part in ids.chunks(PART) {
         for item in view.items(part).map_err(io::Error::other)? {
@@ -124,7 +133,7 @@ fn write_lines(view: &View<'_>, ids: &[u64], file: &mut Pieces) -> io::Result<()
     Ok(())
 }
 
-/// A file that is sent piece by piece.
+/// A writer whose bytes are sent to the client in pieces.
 struct Pieces {
     pieces: mpsc::Sender<io::Result<Bytes>>,
     piece: Vec<u8>,
@@ -144,7 +153,7 @@ impl Write for Pieces {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        // Waits for a client that is slow; how long one may be: `operation/server/timed_stream.rs`.
+        // Waits for a slow client. `operation/server/timed_stream.rs` limits how long.
         let sent = self.pieces.blocking_send(Ok(piece.into()));
         sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }

@@ -1,4 +1,4 @@
-//! `GET /v1/info`, `/healthz`, `/readyz` and `/metrics`: what is served, whether it is, and how it goes. `POST /v1/admin/reload`.
+//! `GET /v1/info`, `/healthz`, `/readyz` and `/metrics` describe the service and its state. `POST /v1/admin/reload` reloads it.
 
 use std::sync::Arc;
 
@@ -12,14 +12,13 @@ use axum::{
 use crate::api::{
     ErrorAnswer, Health, Info, MAX_BATCH, MAX_ITEMS, MAX_K, Replication, RequestLimits,
 };
-use crate::http::admin::not_ready;
 use crate::http::figures::record;
 use crate::http::readiness::Phase;
 use crate::http::{ApiError, AppState, Collections};
 use crate::operation::telemetry;
 use crate::run::info::Service;
 
-/// What is served, and what a request is held to.
+/// Describes the collection and the limits of requests.
 #[utoipa::path(
     get, operation_id = "get_info", path = "/v1/info", tag = "service",
     responses(
@@ -43,7 +42,7 @@ fn of(state: &AppState) -> Info {
     })
 }
 
-/// What followers have to do with a collection.
+/// The replication status of a collection; absent if it keeps no journal.
 fn replication(state: &AppState) -> Option<Replication> {
     let run = state.run();
     let items = run.items().ok()?;
@@ -62,14 +61,14 @@ fn replication(state: &AppState) -> Option<Replication> {
     })
 }
 
-/// The process answers.
+/// Answers as long as the process runs.
 #[utoipa::path(get, operation_id = "get_health", path = "/healthz", tag = "service", responses((status = 200, body = Health, description = "It is")))]
 pub(crate) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok", items: None, writable: None })
 }
 
-/// Whether requests should be sent here: models and indexes are loaded and verified, a store has answered when it was last
-/// asked, and the service was not told to stop. Searches are answered also while nothing can be written, which `writable` tells.
+/// Whether requests should be sent here: models and indexes are loaded and verified, a store answered its last check, and the service is
+/// not shutting down. Searches are answered even while nothing can be written, which `writable` shows.
 #[utoipa::path(
     get, operation_id = "get_readiness", path = "/readyz", tag = "service",
     responses(
@@ -99,13 +98,19 @@ pub(crate) fn readiness(collections: &Collections) -> Response {
     }
 }
 
-/// Whether this is a copy that is further behind its primary than it may be.
+/// The answer of a service that should get no new requests.
+pub(crate) fn not_ready(status: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status, items: None, writable: None }))
+        .into_response()
+}
+
+/// Whether the items are a copy whose lag exceeds the permitted one.
 fn is_too_late(state: &AppState) -> bool {
     let most = state.shared().max_lag();
     most.is_some_and(|most| state.followed().is_some_and(|followed| followed.lag > most))
 }
 
-/// Figures for Prometheus.
+/// Metrics for Prometheus.
 #[utoipa::path(
     get, operation_id = "get_metrics", path = "/metrics", tag = "service",
     responses(
@@ -117,7 +122,7 @@ pub(crate) async fn metrics_text(State(collections): State<Collections>) -> Resp
     figures(Some(&collections))
 }
 
-/// Figures of the process, and of the service where there is one yet.
+/// Metrics of the process and, once the service has loaded, of its collections.
 pub(crate) fn figures(collections: Option<&Collections>) -> Response {
     for state in collections.map(Collections::all).unwrap_or_default() {
         record(&state);
@@ -126,8 +131,8 @@ pub(crate) fn figures(collections: Option<&Collections>) -> Response {
     (kind, telemetry::rendered()).into_response()
 }
 
-/// Opens model and index anew and serves what is there now, without refusing a request meanwhile. On failure what was served
-/// goes on being served and changed. One that takes long is answered before it ends: `last_reload` tells how it ended.
+/// Reopens model and index and serves what is there now; no request is refused meanwhile. If that fails, the service continues with what it
+/// served before. A long reload is answered before it ends: `last_reload` shows its result.
 #[utoipa::path(
     post, operation_id = "reload", path = "/v1/admin/reload", tag = "service",
     responses(
@@ -143,7 +148,7 @@ pub(crate) async fn reload(State(state): State<Arc<AppState>>) -> Result<Respons
     let reload = move || {
         let reloaded = reloading.try_reload().map(|reloaded| reloaded.map(drop));
         if let Some(Err(error)) = &reloaded {
-            // Paths are for the log.
+            // Paths appear in the log only.
             tracing::error!(%error, "not reloaded");
         }
         reloaded

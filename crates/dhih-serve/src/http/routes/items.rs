@@ -1,4 +1,4 @@
-//! `/v1/items/{id}`: items are looked at, compared with others and deleted; their thumbnails. How they are added: `adding.rs`.
+//! `/v1/items/{id}`: shows, compares and deletes items, and serves their thumbnails. `adding.rs` adds items.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::run::gallery::Set;
 use crate::run::view::ItemThumbnail;
 use crate::search::{Order, Query};
 
-/// An item.
+/// Returns an item.
 #[utoipa::path(
     get, operation_id = "get_item", path = "/v1/items/{id}", tag = "items", params(("id" = u64, Path)),
     responses(
@@ -44,7 +44,7 @@ pub(crate) async fn item(
     item.map(Json).ok_or_else(|| no_item(id))
 }
 
-/// An item's thumbnail.
+/// Returns the thumbnail of an item.
 #[utoipa::path(
     get, operation_id = "get_item_image", path = "/v1/items/{id}/image", tag = "items", params(("id" = u64, Path)),
     responses(
@@ -72,7 +72,7 @@ pub(crate) async fn image(
     }
 }
 
-/// The items within a radius of an item, such as its near duplicates.
+/// Lists the items within a radius of an item, such as its near duplicates.
 #[utoipa::path(
     get, operation_id = "get_item_pairs", path = "/v1/items/{id}/pairs", tag = "items", params(("id" = u64, Path), PairsParams),
     responses(
@@ -98,7 +98,7 @@ pub(crate) async fn pairs(
         let code = view.code(id)?.ok_or_else(|| no_item(id))?;
         let query = Query {
             code: &code,
-            // The item itself is found, too, and one more shows that these are not all.
+            // One more than `k` for the item itself, which is a hit, too, and another one by which an incomplete list is detected.
             k: extent.k + 2,
             radius: extent.radius,
             filter: scope.as_ref(),
@@ -116,7 +116,7 @@ pub(crate) async fn pairs(
     found.await.map(Json)
 }
 
-/// Deletes an item. Once this is answered it is gone for good.
+/// Deletes an item. After the answer, the deletion survives a crash.
 #[utoipa::path(
     delete, operation_id = "delete_item", path = "/v1/items/{id}", tag = "items", params(("id" = u64, Path)),
     responses(
@@ -140,7 +140,8 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes the items that are served, on a worker. While they are given to another run this is refused at once, and takes no worker.
+/// Changes the items of the current run on a blocking thread. While the items are handed over to another run, the request is refused at
+/// once and takes no thread.
 pub(super) async fn change<T: Send + 'static>(
     state: &Arc<AppState>,
     change: impl FnOnce(&Run) -> Result<T, ChangeError> + Send + 'static,
@@ -150,8 +151,8 @@ pub(super) async fn change<T: Send + 'static>(
     state.shared().change(move || Ok(change(&run)?)).await
 }
 
-/// As [`change`], with items whose codes were made for `before`: a reload in between may have brought another model or codec, whose codes
-/// are others.
+/// As [`change`], for items whose codes were made for the run `before`. A reload in between may have brought another model or codec, whose
+/// codes differ.
 pub(super) async fn change_coded<T: Send + 'static>(
     state: &Arc<AppState>,
     before: &Arc<Run>,
@@ -165,7 +166,7 @@ pub(super) async fn change_coded<T: Send + 'static>(
     change(state, make).await
 }
 
-/// Items of the index that a change has made.
+/// Describes items of the index as it was after a change.
 pub(super) async fn items_of(
     state: &Arc<AppState>,
     index: Arc<Index>,
@@ -177,7 +178,7 @@ pub(super) async fn items_of(
 }
 
 impl Thumbnail {
-    /// A thumbnail of the catalogue. The same id may have another one tomorrow.
+    /// Answers with a thumbnail from the catalogue. It is revalidated on each use, because the id may get a different thumbnail.
     fn of_file(self, file: Vec<u8>) -> Response {
         let tag = format!("\"{:016x}\"", crate::run::digest(&file));
         let keep = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, tag.clone())];

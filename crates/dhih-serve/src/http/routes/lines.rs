@@ -1,4 +1,4 @@
-//! `POST /v1/items/batch` with lines of JSON: an item on each line, all that can be added in one change, and of the others what is wrong.
+//! `POST /v1/items/batch` with JSON Lines: adds the items of all valid lines in one change and reports the faults of the others.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use rayon::prelude::*;
 
 use crate::api::{AddParams, ErrorBody, ItemBody, LineRefused, LinesMade, MAX_FAILURES};
 use crate::http::idempotency::{KeyedRequest, first, repeated};
-use crate::http::routes::adding::coded;
 use crate::http::routes::items::change_coded;
+use crate::http::routes::new_item::coded;
 use crate::http::{ApiError, AppState};
 use crate::items::{Answer, NewItem, Outcomes};
 use crate::run::Run;
 
-/// A request with lines.
+/// A request with JSON Lines.
 pub(super) struct LinesRequest {
     pub(super) request: Request,
     pub(super) params: AddParams,
-    /// Where it has one.
+    /// The idempotency key, if the request has one.
     pub(super) key: Option<KeyedRequest>,
 }
 
-/// Adds the items of the lines.
+/// Adds the items of the lines of a body.
 pub(super) async fn add(
     state: &Arc<AppState>,
     run: &Arc<Run>,
@@ -40,7 +40,7 @@ pub(super) async fn add(
     }
     let of = run.clone();
     let read = state.shared().work(move || Ok(read(&of, params, &body))).await?;
-    let Read { lines, items, refused } = read;
+    let ParsedBody { lines, items, refused } = read;
     let once = keyed.clone().map(|keyed| {
         let (lines, refused) = (lines.clone(), refused.clone());
         keyed.once(move |outcomes| {
@@ -50,7 +50,7 @@ pub(super) async fn add(
     });
     let changed = change_coded(state, run, move |run| run.items()?.add_each(items, once)).await;
     let changed = match changed {
-        // The same request has come twice at the same time.
+        // The same request has arrived twice at the same time, and the other one was made first.
         Err(ApiError::KeyUsed) => {
             return repeated(state, keyed.as_ref()).await?.ok_or(ApiError::KeyUsed);
         }
@@ -62,7 +62,7 @@ pub(super) async fn add(
     Ok(answer.unwrap_or_else(|| Json(made).into_response()))
 }
 
-/// What became of the lines, of which some had brought no item.
+/// The answer for all lines, including those without an item.
 fn made(lines: &Lines, mut refused: Vec<(usize, ErrorBody)>, outcomes: &Outcomes) -> LinesMade {
     let (mut added, mut replaced, mut ids) = (0, 0, vec![None; lines.all]);
     for (line, outcome) in lines.of_items.iter().zip(outcomes) {
@@ -83,24 +83,24 @@ fn made(lines: &Lines, mut refused: Vec<(usize, ErrorBody)>, outcomes: &Outcomes
     LinesMade { added, replaced, ids, failed: failed.collect(), failures }
 }
 
-/// The lines of a body, once they were read.
-struct Read {
+/// The parsed lines of a body.
+struct ParsedBody {
     lines: Lines,
     items: Vec<NewItem>,
-    /// The lines that bring no item, and why.
+    /// The numbers of the lines that were refused, and why.
     refused: Vec<(usize, ErrorBody)>,
 }
 
 #[derive(Clone)]
 struct Lines {
-    /// How many lines there are, the last empty one left out.
+    /// The number of lines, without an empty last one.
     all: usize,
-    /// The line of each item.
+    /// The line number of each item.
     of_items: Vec<usize>,
 }
 
-/// Reads the lines on all cores. Empty ones bring nothing, and that is no fault.
-fn read(run: &Run, params: AddParams, body: &[u8]) -> Read {
+/// Parses the lines on all cores. Empty lines are allowed and have no item.
+fn read(run: &Run, params: AddParams, body: &[u8]) -> ParsedBody {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     let lines: Vec<&[u8]> = match body.is_empty() {
         true => Vec::new(),
@@ -127,5 +127,5 @@ fn read(run: &Run, params: AddParams, body: &[u8]) -> Read {
             Err(error) => refused.push((number, error.answer().error)),
         }
     }
-    Read { lines: Lines { all: lines.len(), of_items }, items, refused }
+    ParsedBody { lines: Lines { all: lines.len(), of_items }, items, refused }
 }

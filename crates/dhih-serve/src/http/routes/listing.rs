@@ -1,4 +1,4 @@
-//! `/v1/items` as a whole: items are listed page by page, counted, and deleted by what they have in common.
+//! `/v1/items`: lists items page by page, and counts or deletes the items that a class or a filter selects.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::http::{ApiError, AppState};
 use crate::items::ChangeError;
 use crate::search::{Scope, SearchError};
 
-/// Items by ascending id, page by page. A page is of one moment; the next one is of a later moment.
+/// Lists items page by page, ordered by id. A page is a snapshot, and the next page is a snapshot of a later moment.
 #[utoipa::path(
     get, operation_id = "list_items", path = "/v1/items", tag = "items", params(ListParams),
     responses(
@@ -37,7 +37,7 @@ pub(crate) async fn list(
     let list = state.shared().search(&run, move |_| {
         let view = looking.view();
         let Some(index) = view.index() else { return Err(ApiError::Elsewhere) };
-        // One more shows that this is not the last page.
+        // One item more shows whether this is the last page.
         let most = limit + 1;
         let mut ids = match &scope {
             Some(scope) => scope.selection(index).ids_from(first, most),
@@ -59,7 +59,7 @@ fn is_in(scope: &Option<Scope>, index: &Index, id: u64) -> bool {
     scope.as_ref().is_none_or(|scope| scope.selection(index).ids_from(id, 1) == [id])
 }
 
-/// How many items there are, of all or of those that a class or a filter names.
+/// Counts all items, or those that a class or a filter selects.
 #[utoipa::path(
     get, operation_id = "count_items", path = "/v1/items/count", tag = "items", params(ChoiceParams),
     responses(
@@ -89,7 +89,8 @@ pub(crate) async fn count(
     count.await.map(Json)
 }
 
-/// Deletes the items that a class or a filter names, all of them or, after a failure, none. Once this is answered they are gone for good.
+/// Deletes the items that a class or a filter selects: all of them or, after a failure, none. After the answer, the deletion survives a
+/// crash.
 #[utoipa::path(
     delete, operation_id = "delete_items", path = "/v1/items", tag = "items", params(ChoiceParams),
     responses(
@@ -117,7 +118,7 @@ pub(crate) async fn delete(
     };
     let before = run.clone();
     let deleted = change(&state, move |run| {
-        // The names of classes and fields are those of the run that was asked.
+        // Names of classes and fields were resolved in the items of this run; a reload in between may have changed them.
         if !Arc::ptr_eq(run.items()?, before.items()?) {
             return Err(ChangeError::Reloading);
         }

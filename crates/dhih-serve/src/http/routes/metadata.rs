@@ -1,4 +1,4 @@
-//! `/v1/fields` and `/v1/items/{id}/metadata`: which fields filters may name, and what is kept with an item.
+//! `/v1/fields` and `/v1/items/{id}/metadata`: the declared fields, which filters can use, and the metadata of an item.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::http::routes::items::{change, items_of};
 use crate::http::wanted::no_item;
 use crate::http::{ApiError, AppState};
 use crate::items::Kept;
-use crate::items::catalogue::Catalogue;
 use crate::items::metadata::{FieldCounts, Fields, Metadata};
+use crate::run::Run;
 
-/// The declared fields, with their most frequent values.
+/// Lists the declared fields with their most frequent values.
 #[utoipa::path(
     get, operation_id = "get_fields", path = "/v1/fields", tag = "items",
     responses(
@@ -32,11 +32,12 @@ pub(crate) async fn fields(
 ) -> Result<Json<FieldsAnswer>, ApiError> {
     let run = state.run();
     let looking = run.clone();
-    let answer = state.shared().search(&run, move |_| Ok(answer(looking.catalogue())));
+    let answer = state.shared().search(&run, move |_| Ok(answer(&looking)));
     answer.await.map(Json)
 }
 
-/// Declares the fields of the metadata that filters may name, in the place of those before. All items that are there are looked through.
+/// Declares the fields of the metadata that filters can use. They replace the fields that were declared before. The metadata of all items
+/// are checked against them.
 #[utoipa::path(
     put, operation_id = "put_fields", path = "/v1/fields", tag = "items",
     request_body(content = FieldsBody, content_type = "application/json"),
@@ -62,14 +63,13 @@ pub(crate) async fn declare(
     let fields =
         fields.map_err(|fault| ApiError::BadRequest("invalid_fields", fault.to_string()))?;
     let answer = change(&state, move |run| {
-        let items = run.items()?;
-        items.declare(&fields)?;
-        Ok(answer(items.catalogue()))
+        run.items()?.declare(&fields)?;
+        Ok(answer(run))
     });
     answer.await.map(Json)
 }
 
-/// Keeps other metadata with an item, in the place of what was kept. Once this is answered it survives a crash, and filters go by it.
+/// Replaces the metadata of an item. After the answer, the change survives a crash, and filters use it.
 #[utoipa::path(
     put, operation_id = "put_item_metadata", path = "/v1/items/{id}/metadata", tag = "items", params(("id" = u64, Path)),
     request_body(content = MetadataBody, content_type = "application/json"),
@@ -103,12 +103,11 @@ pub(crate) async fn put(
     item.map(Json).ok_or_else(|| no_item(id))
 }
 
-fn answer(catalogue: Option<&Arc<Catalogue>>) -> FieldsAnswer {
-    let counts = catalogue.map(|catalogue| catalogue.field_counts(MAX_VALUES)).unwrap_or_default();
+fn answer(run: &Run) -> FieldsAnswer {
     let field = |counts: FieldCounts| {
         let FieldCounts { name, of, items, distinct, values } = counts;
         let values = values.into_iter().map(|(value, items)| ValueCount { value, items }).collect();
         (name, Field { of, items, distinct, values })
     };
-    FieldsAnswer { fields: counts.into_iter().map(field).collect() }
+    FieldsAnswer { fields: run.field_counts(MAX_VALUES).into_iter().map(field).collect() }
 }

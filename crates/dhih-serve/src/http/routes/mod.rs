@@ -1,4 +1,4 @@
-//! One file a resource: what is asked of it, and how it answers.
+//! The handlers of the API, one resource in each file.
 
 pub(crate) mod adding;
 pub(crate) mod collections;
@@ -9,6 +9,7 @@ pub(crate) mod items;
 mod lines;
 pub(crate) mod listing;
 pub(crate) mod metadata;
+mod new_item;
 pub(crate) mod page;
 pub(crate) mod replication;
 pub(crate) mod samples;

@@ -1,4 +1,4 @@
-//! The web page and its assets, built into the program.
+//! The web page and its assets, which are compiled into the program.
 
 use axum::{
     Router,
@@ -15,7 +15,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// Path, media type and content.
+/// The path, media type and content of each asset.
 const ASSETS: [(&str, &str, &str); 17] = [
     ("/", HTML, include_str!("../../web/index.html")),
     ("/api.js", SCRIPT, include_str!("../../web/api.js")),
@@ -36,7 +36,7 @@ const ASSETS: [(&str, &str, &str); 17] = [
     ("/icon.svg", SVG, include_str!("../../web/icon.svg")),
 ];
 
-/// The page and what it is made of.
+/// The routes of the page and its assets.
 pub(crate) fn assets<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let add = |router: Router<S>, (path, kind, body): (&str, &'static str, &'static str)| {
         router.route(path, get(async move |headers: HeaderMap| asset(&headers, kind, body)))
@@ -44,7 +44,7 @@ pub(crate) fn assets<S: Clone + Send + Sync + 'static>() -> Router<S> {
     ASSETS.into_iter().fold(Router::new(), add)
 }
 
-/// An asset changes only with the program: a browser may keep it, but asks each time whether it is still the same.
+/// Answers with an asset. Assets change only with the program, so that a browser may cache them but revalidates on each use.
 fn asset(request: &HeaderMap, content_type: &'static str, body: &'static str) -> Response {
     let tag = format!("\"{:016x}\"", digest(body.as_bytes()));
     let keep = [(header::CACHE_CONTROL, "no-cache".to_owned()), (header::ETAG, tag.clone())];

@@ -1,4 +1,4 @@
-//! `/v1/replication/...`: what followers take of a primary. `POST /v1/admin/promote`: a follower becomes a primary.
+//! `/v1/replication/...` serves changes and snapshots to followers. `POST /v1/admin/promote` makes a follower a primary.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -26,16 +26,17 @@ use crate::items::catalogue::{Position, Reach};
 use crate::replication::feed;
 use crate::replication::offer::OfferError;
 
-/// Bytes of a file that are read and sent together, and how many such pieces, or those of a feed, wait for who is slow.
+/// The bytes of a file that are read and sent together, and the most pieces of a file or of a feed that wait for a slow client.
 const PIECE: usize = 256 << 10;
 const WAITING: usize = 4;
-/// How often it is looked whether a snapshot is still wanted.
+/// The interval of checks whether the snapshot has expired.
 const EXPIRY: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// The changes after a position, as they are made: the answer goes on until one of both sides ends it. It begins with `dhihfee1`; then come
-/// frames. A byte 1 begins a change: its number, its time in milliseconds since 1970 (`u64` each), the SHA-256 of it and of all changes before it
-/// (32 bytes), the length of what was changed (`u64`), a check, and what was changed. A byte 2 begins the number of the last change (`u64`) and a check,
-/// several times a second. A check is the first four bytes of the SHA-256 of the frame before it. All numbers have their least significant byte first.
+/// Streams the changes after a position, as they are made, until either side closes the connection. The stream begins with `dhihfee1`;
+/// frames follow. A frame that begins with the byte 1 is a change: its number and its time in milliseconds since 1970 (`u64` each), the
+/// SHA-256 of this and all earlier changes (32 bytes), the length of its payload (`u64`), a check, and the payload. A frame that begins
+/// with the byte 2 is sent several times a second: the number of the last change (`u64`) and a check. A check is the first four bytes of
+/// the SHA-256 of the frame's bytes before it. All integers are little-endian.
 #[utoipa::path(
     get, operation_id = "follow_changes", path = "/v1/replication/changes", tag = "replication", params(ChangesParams),
     responses(
@@ -73,7 +74,7 @@ pub(crate) async fn changes(
     }
     let (pieces, received) = mpsc::channel(WAITING);
     let (served, of) = (state.clone(), catalogue.clone());
-    // Another catalogue may take its place, by a reload.
+    // A reload may open another catalogue. Its history need not continue this one, so the follower has to ask again.
     let goes_on = move || {
         let is_served = served.run().catalogue().is_some_and(|now| Arc::ptr_eq(now, &of));
         is_served && served.shared().phase() == Phase::Serving
@@ -87,7 +88,8 @@ pub(crate) async fn changes(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], sent(received)).into_response())
 }
 
-/// A snapshot from which a follower can go on, with the checksums of its files. Followers that ask soon after one another get the same one.
+/// Returns the list of a snapshot from which a follower can go on, with the checksums of its files. Followers that ask soon after one
+/// another get the same snapshot.
 #[utoipa::path(
     get, operation_id = "follow_snapshot", path = "/v1/replication/snapshot", tag = "replication",
     responses(
@@ -118,7 +120,7 @@ pub(crate) async fn snapshot(State(state): State<Arc<AppState>>) -> Result<Respo
     }
 }
 
-/// Removes the snapshot once no follower asks for it any more.
+/// Starts a task that removes the snapshot once no follower has requested it for a while.
 fn expire(state: &Arc<AppState>) {
     let state = Arc::downgrade(state);
     tokio::spawn(async move {
@@ -132,7 +134,7 @@ fn expire(state: &Arc<AppState>) {
     });
 }
 
-/// A file of a snapshot, or, with the header `range: bytes=FROM-`, what comes from a byte on.
+/// Returns a file of a snapshot, or a part of it: the header `range: bytes=FROM-` asks for the bytes from an offset on.
 #[utoipa::path(
     get, operation_id = "follow_file", path = "/v1/replication/snapshot/{id}/{file}", tag = "replication",
     params(
@@ -181,7 +183,7 @@ pub(crate) async fn file(
     Ok((StatusCode::PARTIAL_CONTENT, headers, body).into_response())
 }
 
-/// The one range that a header asks for; `None` where it asks for anything else, which may be answered with the whole.
+/// Parses a header `range` with one range of bytes. `None` for any other form; HTTP permits answering it with the whole file.
 fn range(text: &str) -> Option<(u64, Option<u64>)> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let number =
@@ -191,7 +193,7 @@ fn range(text: &str) -> Option<(u64, Option<u64>)> {
     last.is_none_or(|last| last >= first).then_some((first, last))
 }
 
-/// Bytes of a file, which are sent while they are read.
+/// A body that reads the file while it is sent.
 async fn read(path: PathBuf, from: u64, bytes: u64) -> Result<Body, ApiError> {
     let opened = spawn_blocking(move || {
         let mut file = File::open(&path)?;
@@ -200,7 +202,7 @@ async fn read(path: PathBuf, from: u64, bytes: u64) -> Result<Body, ApiError> {
     });
     let file = opened.await.map_err(ApiError::internal)?;
     let mut file = file.map_err(|error| match error.kind() {
-        // It was removed just now.
+        // The snapshot expired between the lookup and the opening of the file.
         io::ErrorKind::NotFound => OfferError::Gone.into(),
         _ => ApiError::internal(error),
     })?;
@@ -229,8 +231,8 @@ fn sent(received: mpsc::Receiver<io::Result<Bytes>>) -> Body {
     }))
 }
 
-/// Makes a follower a primary: from now on it takes changes itself, and follows nobody. It has the changes that it was told of; whatever the former
-/// primary has beyond these is lost to it. See to it that the former primary takes no changes any more.
+/// Makes a follower a primary, which accepts changes of clients and follows no other service. It keeps the changes that it has received;
+/// later changes of the former primary are lost. Ensure that the former primary accepts no further changes.
 #[utoipa::path(
     post, operation_id = "promote", path = "/v1/admin/promote", tag = "replication",
     responses(

@@ -1,4 +1,4 @@
-//! `GET /v1/samples`: held-out queries to try the search with, and their thumbnails.
+//! `GET /v1/samples`: held-out queries for trying the search, and their thumbnails.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::http::wanted::no_sample;
 use crate::http::{ApiError, AppState};
 use crate::run::gallery::Set;
 
-/// Samples listed when `count` is not given.
+/// Samples listed when `count` is absent.
 const DEFAULT_COUNT: usize = 24;
 
-/// Held-out queries to try the search with.
+/// Lists held-out queries for trying the search.
 #[utoipa::path(
     get, operation_id = "list_samples", path = "/v1/samples", tag = "samples", params(SamplesParams),
     responses(
@@ -45,7 +45,7 @@ pub(crate) async fn samples(
     Ok(Json(Samples { total, samples }))
 }
 
-/// A held-out query.
+/// Returns a held-out query.
 #[utoipa::path(
     get, operation_id = "get_sample", path = "/v1/samples/{index}", tag = "samples", params(("index" = usize, Path)),
     responses(
@@ -63,7 +63,7 @@ pub(crate) async fn sample(
     state.run().sample(index).map(Json).ok_or_else(|| no_sample(index))
 }
 
-/// The thumbnail of a held-out query.
+/// Returns the thumbnail of a held-out query.
 #[utoipa::path(
     get, operation_id = "get_sample_image", path = "/v1/samples/{index}/image", tag = "samples", params(("index" = usize, Path)),
     responses(
@@ -87,9 +87,9 @@ pub(crate) async fn image(
     thumbnail.respond(&state, &run, Set::Queries, Some(index)).await
 }
 
-/// `count` different numbers below `total`, beginning with the `start`-th of the spread. Steps of about the golden ratio
-/// with no divisor in common with `total` reach every number once, and meet every class early whether the queries are
-/// sorted by class or take turns.
+/// Returns `count` distinct numbers below `total`, beginning with the `start`-th of a fixed sequence. The step of the sequence is about
+/// `total` divided by the golden ratio and coprime to `total`. It therefore reaches every number once and every class early, whether
+/// queries are sorted by class or not.
 fn spread(total: usize, start: usize, count: usize) -> impl Iterator<Item = usize> {
     let golden = (total as f64 * 0.618_034) as usize;
     let step = (golden.max(1)..).find(|&step| gcd(step, total) == 1).unwrap_or(1);

@@ -1,4 +1,4 @@
-//! `POST /v1/search` and `/v1/search/batch`: images, texts, vectors, codes, items or samples in; their nearest neighbours out.
+//! `POST /v1/search` and `/v1/search/batch` return the nearest neighbours of images, texts, vectors, codes, items or samples.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,7 +7,7 @@ use axum::{
     extract::{Request, State},
     http::Uri,
 };
-use dhih_index::{Action, Decision, Filter};
+use dhih_index::{Action, Decision};
 use dhih_model::Encoded;
 
 use crate::api::{
@@ -23,8 +23,8 @@ use crate::run::coder::Lacking;
 use crate::run::view::View;
 use crate::search::{Cancellation, Explained, Order, Query, Scope};
 
-/// Finds the nearest neighbours of an image (multipart, or as the whole body) or of an image, a text, a vector, a code, an item or a held-out
-/// query (JSON).
+/// Finds the nearest neighbours of an image (multipart, or as the whole body) or of an image, a text, a vector, a code, an item or a
+/// held-out query (JSON).
 #[utoipa::path(
     post, operation_id = "search", path = "/v1/search", tag = "search", params(SearchParams),
     request_body(content(
@@ -51,14 +51,14 @@ pub(crate) async fn search(
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let run = state.run();
     let extent = extent(&uri, Bounds::of(&run))?;
-    // What is wrong with the parameters is told before a body is read, and of a batch once.
+    // Faults of the parameters are reported before the body is read, and once for a batch.
     let scope = scope(&run, &extent.labels, extent.filter.as_deref())?;
     let reader = Reader { state: &state, run: &run };
     let wanted = match extent.mean {
         true => reader.mean(request).await?,
         false => reader.query(request).await?,
     };
-    // The map of a codec may take longer than a search.
+    // Encoding a vector by the codec may take longer than a search.
     if extent.is_plain()
         && !run.links_need_catalogue()
         && run.is_scanned_soon()
@@ -75,7 +75,7 @@ pub(crate) async fn search(
     answer.await.map(Json)
 }
 
-/// As `POST /v1/search` with up to 32 queries; one that is refused leaves the others be.
+/// As `POST /v1/search` with up to 32 queries. A query that is refused does not affect the others.
 #[utoipa::path(
     post, operation_id = "search_batch", path = "/v1/search/batch", tag = "search", params(SearchParams),
     request_body(content(
@@ -100,7 +100,7 @@ pub(crate) async fn batch(
 ) -> Result<Json<BatchAnswer>, ApiError> {
     let run = state.run();
     let extent = extent(&uri, Bounds::of(&run))?;
-    // What is wrong with the parameters is told before a body is read, and of a batch once.
+    // Faults of the parameters are reported before the body is read, and once for a batch.
     let scope = scope(&run, &extent.labels, extent.filter.as_deref())?;
     if extent.mean {
         let message = "`mean` makes one search of several images: send them to /v1/search";
@@ -131,7 +131,7 @@ pub(crate) async fn batch(
     answers.await.map(Json)
 }
 
-/// The items that are searched; `None` where it is all.
+/// The items to search; `None` for all of them.
 pub(crate) fn scope(
     run: &Run,
     labels: &[String],
@@ -143,7 +143,7 @@ pub(crate) fn scope(
     let unknown = |message| ApiError::BadRequest("unknown_label", message);
     let classes = match labels {
         [] => None,
-        // A store says so itself.
+        // A store reports this itself.
         _ if run.items().is_ok() && run.shape() == LabelShape::None => {
             return Err(unknown("items of this index have no labels: leave `label` out".into()));
         }
@@ -153,11 +153,11 @@ pub(crate) fn scope(
     let metadata = metadata.map_err(|message| ApiError::BadRequest("invalid_filter", message))?;
     Ok(Some(match run.items() {
         Ok(items) => Scope::of(items.clone(), items::Wanted { labels: classes, metadata }),
-        Err(_) => Scope::new(Filter::default().labels(classes.unwrap_or_default())),
+        Err(_) => Scope::of_store(items::Wanted { labels: classes, metadata }),
     }))
 }
 
-/// What all searches of a request share.
+/// The parameters that all searches of a request share.
 struct Search<'a> {
     run: &'a Run,
     extent: &'a Extent,
@@ -168,7 +168,7 @@ struct Search<'a> {
 impl Search<'_> {
     fn answer(&self, wanted: &Wanted) -> Result<SearchAnswer, ApiError> {
         let Self { run, extent, scope, cancellation } = *self;
-        // Of one state: what is added or deleted meanwhile does not show in it.
+        // One view is one snapshot: concurrent changes do not show in it.
         let view = run.view();
         let Coded { code, values, encode } = wanted.coded(run, &view)?;
         let kept;
@@ -212,7 +212,7 @@ impl Search<'_> {
         })
     }
 
-    /// The vector that rescoring goes by: the query's, or the one that is kept of an item.
+    /// The vector to rescore by: that of the query, or the stored vector of an item.
     fn vector(&self, wanted: &Wanted, view: &View<'_>) -> Result<Vec<f32>, ApiError> {
         match wanted {
             Wanted::Vector(vector) => Ok(vector.clone()),
@@ -227,7 +227,7 @@ impl Search<'_> {
     }
 }
 
-/// How a search was made, as the wire has it.
+/// The explanation of a search in the form of the API.
 fn explanation(Explained { explanation, sizes }: &Explained) -> api::Explanation {
     let step = |step: &Decision| api::Step {
         certain_within: step.certain_within,

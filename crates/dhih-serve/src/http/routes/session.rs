@@ -1,5 +1,5 @@
-//! `/v1/session`: the web page gives its key once, for a cookie that scripts cannot read. Pictures, which carry no header, load with it,
-//! too.
+//! `/v1/session`: the web page sends its key once and gets a cookie that scripts cannot read. Images of the page load with it, because they
+//! cannot send a header.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::operation::keys::NamedKey;
 /// The largest body of `POST /v1/session`, in bytes.
 pub(crate) const MAX_BODY: usize = 4 << 10;
 
-/// Begins a session of a key: the cookie that is set stands for the key until the browser is closed, or for 12 hours without a request.
+/// Begins a session for a key. The cookie stands for the key until the browser is closed, or until 12 hours pass without a request.
 #[utoipa::path(
     post, operation_id = "begin_session", path = "/v1/session", tag = "service", request_body = SessionBody,
     responses(
@@ -38,7 +38,7 @@ pub(crate) async fn begin(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    // What serde says of the text may hold the key.
+    // A parse error of serde may contain the key.
     let body = serde_json::from_slice::<SessionBody>(&body?).map_err(|_| {
         ApiError::BadRequest("malformed_body", "the body is not {\"key\": \"...\"}".into())
     })?;
@@ -58,7 +58,7 @@ pub(crate) async fn begin(
     Ok(([(header::SET_COOKIE, cookie)], Json(session)).into_response())
 }
 
-/// Whose key the request brings, by header or by session, and what it may do. Without a key: what anybody may do.
+/// Returns the name and the role of the caller's key, which is sent in a header or by a session. Without a key: the role that anybody has.
 #[utoipa::path(
     get, operation_id = "get_session", path = "/v1/session", tag = "service",
     responses(
@@ -76,7 +76,7 @@ pub(crate) async fn session(
     Ok(Json(Session { name, role, collections }))
 }
 
-/// Ends the session whose cookie the request brings, if it brings one.
+/// Ends the session whose cookie the request has, if any.
 #[utoipa::path(
     delete, operation_id = "end_session", path = "/v1/session", tag = "service",
     responses(

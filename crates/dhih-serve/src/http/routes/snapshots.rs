@@ -1,4 +1,4 @@
-//! `/v1/admin/snapshots` and `/v1/admin/compact`: copies of what is served, and its files without what was deleted.
+//! `/v1/admin/snapshots` and `/v1/admin/compact`: makes copies of index and catalogue, and erases deleted data from their files.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::http::{ApiError, AppState};
 use crate::items::{Compacted, Copied};
 use crate::operation::snapshots::SnapshotError;
 
-/// Makes a snapshot of index and catalogue, of one moment, in the directory that the service was started with. Searches and changes go on
-/// meanwhile. A snapshot is an index directory: it is restored by serving it. One that takes long is answered before it ends.
+/// Makes a consistent snapshot of index and catalogue in the directory of `--snapshot-dir`. Searches and changes continue meanwhile. A
+/// snapshot is an index directory: serve it to restore it. A long snapshot is answered before it ends.
 #[utoipa::path(
     post, operation_id = "make_snapshot", path = "/v1/admin/snapshots", tag = "service", params(SnapshotParams),
     responses(
@@ -47,7 +47,7 @@ pub(crate) async fn make(
     }
 }
 
-/// The snapshots that there are.
+/// Lists the snapshots.
 #[utoipa::path(
     get, operation_id = "list_snapshots", path = "/v1/admin/snapshots", tag = "service",
     responses(
@@ -65,8 +65,8 @@ pub(crate) async fn list(
     Ok(Json(SnapshotList { snapshots: list }))
 }
 
-/// Writes index and catalogue anew, so that nothing of what was deleted is left in their files. Searches go on meanwhile, changes wait. One
-/// that takes long is answered before it ends.
+/// Rewrites index and catalogue, so that their files contain nothing of deleted items. Searches continue meanwhile, and changes wait. A
+/// long compaction is answered before it ends.
 #[utoipa::path(
     post, operation_id = "compact", path = "/v1/admin/compact", tag = "service", params(CompactParams),
     responses(
@@ -98,7 +98,7 @@ pub(crate) async fn compact(
     }
 }
 
-/// Does work that may take long; `None` where it goes on and nobody waits for it any more.
+/// Runs work that may take long. `None` means that it continues after the answer.
 async fn in_time<T: Send + 'static>(
     state: &AppState,
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Thumbnails as PNG, with what lets a browser keep them. Where a thumbnail is found is known to `run` and `gallery`.
+//! Thumbnails as PNG, with headers for caching. `run` and `gallery` locate the thumbnails.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::http::{ApiError, AppState};
 use crate::run::Run;
 use crate::run::gallery::Set;
 
-/// Shown where a run has no thumbnail.
+/// The image in place of a missing thumbnail.
 const PLACEHOLDER: &[u8] = include_bytes!("../../web/placeholder.svg");
 
-/// What a request for a thumbnail says of the one it has, or expects.
+/// The cache headers and the gallery version in a request for a thumbnail.
 pub(crate) struct Thumbnail {
-    /// The gallery's version in the URL.
+    /// The version of the gallery in the URL.
     version: Option<String>,
     headers: HeaderMap,
 }
@@ -46,9 +46,9 @@ impl Thumbnail {
         &self.headers
     }
 
-    /// The thumbnail in `row` of `set`; the placeholder where there is none. A URL that names the gallery's version may
-    /// be kept for ever; any other must be asked for again, because another run may answer it tomorrow. Behind a key, `rights.rs` makes
-    /// of `public` a `private`.
+    /// Answers with the thumbnail in `row` of `set`, or with the placeholder where there is none. A URL with the version of the gallery may
+    /// be cached forever. Any other must be revalidated, because another run may answer it later. If reading needs a key, `rights.rs`
+    /// replaces `public` by `private`.
     pub(crate) async fn respond(
         self,
         state: &AppState,
@@ -79,7 +79,7 @@ impl Thumbnail {
     }
 }
 
-/// Whether `If-None-Match` names the tag.
+/// Whether `If-None-Match` contains the tag.
 pub(crate) fn matches(headers: &HeaderMap, tag: &str) -> bool {
     headers
         .get_all(header::IF_NONE_MATCH)

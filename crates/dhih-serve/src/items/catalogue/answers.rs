@@ -1,5 +1,6 @@
-//! Answers to requests that came with a key of their own: who sends the same request again, because the answer was lost, gets the same one. An
-//! answer is written in the transaction of what it tells of, and kept for a day, unless there are too many.
+//! Stored answers to requests with an idempotency key. A client that lost the answer repeats the request and gets the stored answer. The
+//! answer is stored in the transaction of the change that it reports, so that after a crash both are there or neither. It is kept for a
+//! day, or less if there are too many.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,46 +11,47 @@ use super::database::Fault;
 use super::{Catalogue, json, parse};
 use crate::Result;
 
-/// The answers by key, and the keys in the order in which they came.
+/// The answers by key, and the keys in order of arrival.
 pub(super) const ANSWERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("answers");
 pub(super) const ANSWER_ORDER: TableDefinition<'_, u64, &str> =
     TableDefinition::new("answer_order");
 
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// The most that are kept.
+/// The most answers that are kept.
 const MOST: u64 = 10_000;
-/// Old ones that are dropped with each new one, so that no request has to drop all.
+/// The most expired answers that are dropped with each new one. The bound keeps every request short.
 const DROPPED: usize = 16;
 
-/// An answer that was given, or would have been.
+/// A stored answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answered {
-    /// Whose it is, and the key that the request came with.
+    /// The name of the API key that sent the request, a line break, and the idempotency key. Two clients may therefore use the same
+    /// idempotency key.
     pub(crate) key: String,
-    /// SHA-256 of the request, in hexadecimal.
+    /// SHA-256 of the request, in hexadecimal. It distinguishes a repetition from another request with the same key.
     pub(crate) request: String,
     pub(crate) status: u16,
-    /// JSON.
+    /// The body of the answer, as JSON.
     pub(crate) body: String,
-    /// Where what was made is, if it is one thing.
+    /// The value of the header `location`, if the request has added a single item.
     pub(crate) location: Option<String>,
-    /// In milliseconds since 1970.
+    /// The time of the answer, in milliseconds since 1970.
     pub(crate) at_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Row {
-    /// Its number in the order.
+    /// The number of its row in `ANSWER_ORDER`.
     number: u64,
     answer: Answered,
 }
 
 impl Catalogue {
-    /// The answer that the request of a key has got, if it is still kept.
+    /// The stored answer to the request with this key, if it has not expired.
     ///
     /// # Errors
-    /// A disk that cannot be read.
+    /// When the catalogue cannot be read.
     pub(crate) fn answered(&self, key: &str) -> Result<Option<Answered>> {
         let since = now_ms().saturating_sub(ms(KEPT));
         self.database.read(|tables| {
@@ -59,7 +61,7 @@ impl Catalogue {
     }
 }
 
-/// The time now.
+/// The current time, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     ms(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
@@ -68,7 +70,7 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Keeps an answer, and drops some that are too old or too many.
+/// Stores an answer, and drops some of those that are expired or too many.
 pub(super) fn keep(change: &WriteTransaction, answer: &Answered) -> Result<(), Fault> {
     let mut answers = change.open_table(ANSWERS)?;
     let mut order = change.open_table(ANSWER_ORDER)?;
@@ -84,7 +86,7 @@ pub(super) fn keep(change: &WriteTransaction, answer: &Answered) -> Result<(), F
             break;
         };
         let row = answers.get(&*key)?.map(|row| parse::<Row>(row.value())).transpose()?;
-        // The key may have come again since.
+        // The same key may have been stored again after the first answer expired. The answer then belongs to the later row of the order.
         let own = row.filter(|row| row.number == oldest);
         let is_kept = own.as_ref().is_some_and(|own| own.answer.at_ms >= since);
         if oldest == number || (is_kept && order.len()? <= MOST) {
@@ -98,7 +100,7 @@ pub(super) fn keep(change: &WriteTransaction, answer: &Answered) -> Result<(), F
     Ok(())
 }
 
-/// Forgets the answer to a request that came to nothing.
+/// Drops the answer to a request whose change was undone, so that the client can repeat the request.
 pub(super) fn forget(change: &WriteTransaction, key: &str) -> Result<(), Fault> {
     change.open_table(ANSWERS)?.remove(key)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! What users keep with items, and what filters go by: the attributes on disk, and the postings of the declared fields in memory.
+//! The attributes of items (external id and metadata) on disk, and the postings of the declared fields in memory, which filters use.
 
 use std::sync::PoisonError;
 
@@ -12,7 +12,7 @@ use crate::items::metadata::{
     self, Attributes, FieldCounts, FieldType, Fields, IdSet, Metadata, MetadataFilter, Postings,
 };
 
-/// The postings, and how often they were changed.
+/// The postings with a version, which grows with every change.
 #[derive(Debug, Default)]
 pub(super) struct Searchable {
     postings: Postings,
@@ -20,12 +20,12 @@ pub(super) struct Searchable {
 }
 
 impl Catalogue {
-    /// What users keep with an item of this code.
+    /// The attributes of an item, if they belong to the item with this code.
     pub(crate) fn attributes(&self, id: u64, code: &str) -> Result<Option<Attributes>> {
         Ok(self.attributes_of(&[id])?.pop().flatten().filter(|it| it.code == code))
     }
 
-    /// What is kept with some items, whatever their codes.
+    /// The attributes of these items, whatever their codes.
     pub(crate) fn attributes_of(&self, ids: &[u64]) -> Result<Vec<Option<Attributes>>> {
         self.database.read(|tables| {
             let attributes = tables.open_table(ATTRIBUTES)?;
@@ -39,7 +39,7 @@ impl Catalogue {
         self.replaced.find(id, code)
     }
 
-    /// The item of an external id, and the code that it had when it got it.
+    /// The item with an external id, and the code that it had when it got the external id.
     pub(crate) fn item_of(&self, external_id: &str) -> Result<Option<(u64, String)>> {
         self.database.read(|tables| {
             let Some(id) = tables.open_table(EXTERNAL_IDS)?.get(external_id)? else {
@@ -57,37 +57,38 @@ impl Catalogue {
         self.searchable().postings.fields().clone()
     }
 
-    /// Refuses metadata whose values are not of the declared fields' types.
+    /// Refuses metadata with values of other types than those of the declared fields.
     ///
     /// # Errors
-    /// As said.
+    /// When a value has another type.
     pub(crate) fn check_metadata(&self, metadata: &Metadata) -> Result<(), metadata::Fault> {
         self.searchable().postings.fields().check(metadata)
     }
 
-    /// What each declared field has, with at most `most` of its values.
+    /// The counts of each declared field, with at most `most` of its values.
     pub(crate) fn field_counts(&self, most: usize) -> Vec<FieldCounts> {
         self.searchable().postings.counts(most)
     }
 
-    /// The items that a filter lets through.
+    /// The items that pass a filter.
     pub(crate) fn matching(&self, filter: &MetadataFilter) -> IdSet {
         filter.matching(&self.searchable().postings)
     }
 
-    /// How often what filters go by was changed.
+    /// The version of the postings.
     pub(crate) fn attributes_version(&self) -> u64 {
         self.searchable().version
     }
 
-    /// Reads from disk what filters go by. `is_current` says of an item and a code whether the index has the item with this code.
+    /// Reads the postings from disk. `is_current` tells whether the index has an item with this id and code; attributes of others are left
+    /// out.
     ///
     /// # Errors
-    /// A disk that cannot be read.
+    /// When the disk cannot be read.
     pub(crate) fn read_attributes(&self, is_current: impl Fn(u64, &str) -> bool) -> Result<()> {
         let postings = self.database.read(|tables| {
             let mut postings = Postings::new(declared(tables)?);
-            each(tables, &is_current, |id, attributes| {
+            for_each_attributes(tables, &is_current, |id, attributes| {
                 postings.insert(id, &attributes.metadata);
                 Ok(())
             })?;
@@ -97,14 +98,14 @@ impl Catalogue {
         Ok(())
     }
 
-    /// The items that have attributes of an item with another code.
+    /// The ids of items whose attributes belong to an item with another code.
     pub(crate) fn foreign_attributes(
         &self,
         is_current: impl Fn(u64, &str) -> bool,
     ) -> Result<Vec<u64>> {
         self.database.read(|tables| {
             let mut foreign = Vec::new();
-            each(
+            for_each_attributes(
                 tables,
                 |id, code| !is_current(id, code),
                 |id, _| {
@@ -116,10 +117,10 @@ impl Catalogue {
         })
     }
 
-    /// Declares fields in the place of those before.
+    /// Replaces the declaration of the fields.
     ///
     /// # Errors
-    /// A disk that does not take it. Inside: an item that has a value of another type.
+    /// The outer error: the disk cannot be read or written. The inner error: an item has a value of another type.
     pub(crate) fn declare(
         &self,
         fields: &Fields,
@@ -128,7 +129,7 @@ impl Catalogue {
         let gathered = self.database.read(|tables| {
             let mut postings = Postings::new(fields.clone());
             let mut wrong = None;
-            each(tables, &is_current, |id, attributes| {
+            for_each_attributes(tables, &is_current, |id, attributes| {
                 match fields.check(&attributes.metadata) {
                     Ok(()) => postings.insert(id, &attributes.metadata),
                     Err(fault) if wrong.is_none() => wrong = Some((id, fault)),
@@ -150,7 +151,7 @@ impl Catalogue {
         }
     }
 
-    /// Notes what a change has done.
+    /// Updates the postings after a change.
     pub(super) fn note(&self, changed: Vec<AttributesChanged>) {
         if changed.is_empty() {
             return;
@@ -187,8 +188,8 @@ fn declared(tables: &ReadTransaction) -> Result<Fields, Fault> {
     Fields::new(fields).map_err(|fault| Fault::Corrupted(fault.to_string()))
 }
 
-/// Goes through the attributes of which `is_wanted` says so by the item and the code that they are of.
-fn each(
+/// Calls `take` for the attributes that `is_wanted` selects by the id and the code that they belong to.
+fn for_each_attributes(
     tables: &ReadTransaction,
     is_wanted: impl Fn(u64, &str) -> bool,
     mut take: impl FnMut(u64, Attributes) -> Result<(), Fault>,

@@ -1,4 +1,4 @@
-//! A change of the catalogue: what it does to each table, in one transaction.
+//! A change of the catalogue: writes all tables in one transaction.
 
 use redb::{ReadableTable, Table, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -12,18 +12,18 @@ use super::{
 };
 use crate::items::metadata::{Attributes, Fields};
 
-/// An item to be added, or to take the place of the one of its id.
+/// An item to be added, or to replace the one with its id.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) record: Record,
-    /// A PNG or JPEG file.
+    /// The bytes of a PNG or JPEG file.
     pub(crate) thumbnail: Vec<u8>,
-    /// SHA-256 of the file that it was imported from, whose key is in the record.
+    /// SHA-256 of the file that it was imported from. The key of this file is in the record.
     pub(crate) digest: Option<String>,
-    /// The code in hexadecimal of the item that it takes the place of.
+    /// The code in hexadecimal of the item that it replaces.
     pub(crate) replaced: Option<String>,
-    /// What users keep with it; `None` leaves what an item whose place it takes has.
+    /// Its attributes; `None` keeps those of the item that it replaces.
     pub(crate) attributes: Option<Attributes>,
 }
 
@@ -35,24 +35,24 @@ pub(crate) struct Removal {
     pub(crate) code: String,
 }
 
-/// A change, made as a whole.
+/// A change, made as a whole or not at all.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Change<'a> {
     pub(crate) added: &'a [Entry],
     pub(crate) removed: &'a [Removal],
     /// Items that get another id: from, to.
     pub(crate) moved: &'a [(u64, u64)],
-    /// Imported files of format 1 that have got keys of their own: the path below the folder, and the key.
+    /// Imported files of format 1 that get a key of their own.
     pub(crate) claimed: &'a [Claim],
-    /// The identity of the index that the catalogue agrees with from now on.
+    /// The identity of the index that the catalogue agrees with after the change.
     pub(crate) index_id: Option<&'a str>,
-    /// What users keep with items that stay as they are.
+    /// New attributes of items that stay otherwise unchanged.
     pub(crate) attributes: &'a [(u64, Attributes)],
-    /// The declaration of the fields that takes the place of the one before.
+    /// The new declaration of the fields.
     pub(crate) fields: Option<&'a Fields>,
-    /// Answers to requests that may be sent again.
+    /// The answers to store, of requests with an idempotency key.
     pub(crate) answered: &'a [Answered],
-    /// The keys of those that came to nothing.
+    /// The keys whose stored answers are dropped, because the changes of their requests were undone.
     pub(crate) forgotten: &'a [String],
 }
 
@@ -64,7 +64,7 @@ pub(super) struct AttributesChanged {
     pub(super) after: Option<Attributes>,
 }
 
-/// A file that format 1 knew by its path alone.
+/// An imported file that format 1 identified only by its path below the folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claim {
     pub(crate) path: String,
@@ -72,7 +72,7 @@ pub(crate) struct Claim {
     pub(crate) digest: String,
 }
 
-/// The tables, open to be written.
+/// The tables, open for writing.
 struct Tables<'t> {
     items: Table<'t, u64, &'static [u8]>,
     thumbnails: Table<'t, u64, &'static [u8]>,
@@ -80,7 +80,7 @@ struct Tables<'t> {
     former: Table<'t, u64, &'static str>,
     attributes: Table<'t, u64, &'static [u8]>,
     external_ids: Table<'t, &'static str, u64>,
-    /// What became of the attributes.
+    /// The changes of attributes, for the postings.
     changed: Vec<AttributesChanged>,
 }
 
@@ -131,7 +131,7 @@ impl Tables<'_> {
         self.attributes.get(id)?.map(|bytes| parse(bytes.value())).transpose()
     }
 
-    /// Keeps attributes in the place of those before.
+    /// Replaces the attributes of an item.
     fn set_attributes(&mut self, id: u64, after: Option<Attributes>) -> Result<(), Fault> {
         let after = after.filter(|attributes| !attributes.is_empty());
         let before: Option<Attributes> = match &after {
@@ -183,7 +183,7 @@ impl Tables<'_> {
             record.iter().for_each(|record| codes.insert(&record.code));
         })?;
         let Some(record) = record else { return Ok(()) };
-        // The file that it was imported from stays away at the next import.
+        // The next import must not add the file of a removed item again, so the file is kept without an item.
         let key = record.import.or_else(|| record.source.as_deref().map(legacy_import_key));
         let Some(key) = key else { return Ok(()) };
         if let Some(file) = self.imported(&key)?.filter(|file| file.item == Some(*id)) {
@@ -202,7 +202,7 @@ impl Tables<'_> {
         })?;
         let attributes = match attributes {
             Some(attributes) => Some(attributes.clone()),
-            // Those that stay are of the new code from now on, unless they were of an item that is gone.
+            // The previous attributes now belong to the new code, unless they were those of an item that does not exist any more.
             None => self
                 .attributes(*id)?
                 .filter(|it| [before.as_deref(), replaced.as_deref()].contains(&Some(&*it.code))),
@@ -231,7 +231,7 @@ impl Tables<'_> {
         let attributes = self.attributes(from)?;
         self.set_attributes(from, None)?;
         self.set_attributes(to, attributes)?;
-        // An index that has the item under its former id would show it twice.
+        // Otherwise an index with the item under its former id would show it twice.
         self.change_former(from, |codes| codes.insert(&record.code))?;
         self.items.insert(to, &*json(&Record { former_id: Some(from), ..record })?)?;
         self.thumbnails.insert(to, &*thumbnail.unwrap_or_default())?;

@@ -1,5 +1,5 @@
-//! Copies of the catalogue: as a file of its own, of one moment, while changes go on; or in its own place, without what was deleted. redb leaves the
-//! bytes of deleted values in its file until something else takes their place, so that only a new file is without them.
+//! Copies of the catalogue: a consistent copy in another file while changes continue, or a rewrite of the file without deleted data. redb
+//! leaves the bytes of deleted values in its file until they are overwritten; only a new file is free of them.
 
 use std::path::{Path, PathBuf};
 
@@ -13,26 +13,27 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What a copy leaves out.
+/// What a copy contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Copied {
     All,
-    /// Not what keeps deleted items away: their codes, and the files that they were imported from.
+    /// Everything but the records of deleted items: their former codes, and the files that they were imported from.
     AllButDeleted,
 }
 
-/// Whose history a copy goes on with.
+/// What happens to the history in a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum History {
-    /// That of the catalogue, without the changes so far: who has these takes part in it.
+    /// The copy continues the history of the catalogue, without the changes so far. It is for a follower, which requests the changes after
+    /// it.
     Kept,
-    /// The same, of the catalogue itself in its own place, without answers, which tell of what was deleted.
+    /// As `Kept`, for a rewrite of the catalogue in place. The stored answers are left out, because they contain data of deleted items.
     Rewritten,
-    /// None: what the copy becomes is no matter of those who follow the catalogue.
+    /// The copy has no history. It becomes a separate catalogue, which the followers of the original cannot follow.
     Dropped,
 }
 
-/// The catalogue as it was at one moment.
+/// A snapshot of the catalogue.
 pub(crate) struct CatalogueSnapshot {
     tables: ReadTransaction,
     /// The fingerprint of all items of the index of this moment.
@@ -40,21 +41,21 @@ pub(crate) struct CatalogueSnapshot {
 }
 
 impl Catalogue {
-    /// The catalogue as it is now. It is kept for as long as this is there, whatever is changed meanwhile.
+    /// A snapshot of the catalogue. It is unaffected by later changes.
     pub(crate) fn snapshot(&self) -> Result<CatalogueSnapshot> {
         let all = self.untouched();
         self.database.begin_read().map(|tables| CatalogueSnapshot { tables, all })
     }
 
-    /// Puts a copy of itself in its own place, without the bytes of what was deleted. Nothing may change it meanwhile.
+    /// Replaces the file of the catalogue by a copy, which has no bytes of deleted values. There must be no concurrent change.
     ///
     /// # Errors
-    /// A disk that does not take it; what was there before is there then.
+    /// When the disk is full or fails; the previous file is then still in place.
     pub(crate) fn rewrite(&self, copied: Copied) -> Result<()> {
         let new = leftover(&self.path);
         let snapshot = self.snapshot()?;
         let written = snapshot.write_to(&new, copied, History::Rewritten);
-        // The file that takes the place of another must not have readers of the other.
+        // Drop the snapshot before the file is replaced: no reader of the old file may remain.
         drop(snapshot);
         let replaced = written.and_then(|()| self.database.replace_by(&new));
         if replaced.is_err() {
@@ -65,13 +66,13 @@ impl Catalogue {
 }
 
 impl CatalogueSnapshot {
-    /// Writes a catalogue of this moment. When this returns it is on disk.
+    /// Writes the snapshot as a catalogue. When this returns, it is on disk.
     ///
     /// # Errors
-    /// A disk that does not take it.
+    /// When the disk is full or fails.
     pub(crate) fn write_to(&self, path: &Path, copied: Copied, history: History) -> Result<()> {
         let failed = |fault: Fault| Error::catalogue(path, fault);
-        // What an interrupted copy has left.
+        // An interrupted copy may have left a file.
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(failed(Fault::Io(error)));
@@ -114,7 +115,7 @@ impl CatalogueSnapshot {
     }
 }
 
-/// Removes what an interrupted rewriting has left beside a catalogue.
+/// Removes the file that an interrupted rewrite has left beside a catalogue.
 pub(super) fn remove_leftover(catalogue: &Path) {
     if std::fs::remove_file(leftover(catalogue)).is_ok() {
         tracing::info!(path = %catalogue.display(), "an interrupted copy of the catalogue was removed");
@@ -125,7 +126,7 @@ fn leftover(catalogue: &Path) -> PathBuf {
     catalogue.with_extension("redb.new")
 }
 
-/// Copies the rows that `is_kept` lets through.
+/// Copies the rows that `is_kept` selects.
 fn copy_table<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     to: &WriteTransaction,

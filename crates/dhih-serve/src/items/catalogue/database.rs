@@ -1,5 +1,5 @@
-//! A redb database that goes on after an input or output error. After one, redb refuses everything until its file is opened again; this
-//! opens it again, at once and, where that fails, at each later use. What the tables hold is not known here.
+//! A redb database that survives errors of input and output. After such an error redb refuses all further operations until the file is
+//! reopened. `Database` reopens it at once and, if that fails, at each later use. This file does not know the content of the tables.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -13,60 +13,60 @@ use crate::{Error, Result};
 /// Any failure of redb.
 pub(super) type Fault = redb::Error;
 
-/// Memory in bytes that redb may keep pages in.
+/// The cache of redb, in bytes.
 const CACHE: usize = 64 << 20;
 
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Database {
     path: PathBuf,
-    /// Of the file that is open, or was.
+    /// The identity of the open file, or of the file that was open before an error.
     identity: Mutex<FileIdentity>,
-    /// `None` while it could not be opened again.
+    /// `None` after an error, until the file has been reopened.
     open: RwLock<Option<redb::Database>>,
 }
 
 impl Database {
-    /// Opens or makes the database.
+    /// Opens or creates the database.
     ///
     /// # Errors
-    /// A damaged file, one that another process has open, one that may not be written to.
+    /// When the file is damaged, is not writable, or is open in another process.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let open = opened(path)?;
+        let open = open_file(path)?;
         let identity = FileIdentity::of(path).map_err(|e| Error::catalogue(path, Fault::Io(e)))?;
         let identity = Mutex::new(identity);
         Ok(Self { path: path.to_owned(), identity, open: RwLock::new(Some(open)) })
     }
 
-    /// Whether the path still leads to the file that is open.
+    /// Whether the path still leads to the open file.
     pub(super) fn is_current(&self) -> bool {
         let known = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         FileIdentity::of(&self.path).is_ok_and(|identity| identity == *known)
     }
 
-    /// Reads of one snapshot.
+    /// Reads from one snapshot.
     pub(super) fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, Fault>) -> Result<T> {
         let once = |database: &redb::Database| work(&database.begin_read()?);
         match self.with(once) {
-            // Another thread's failed write is no reason for this one to fail.
-            Err(Failed::Before) => self.with(once).map_err(|failed| failed.at(&self.path)),
+            // An earlier failed write of another thread must not fail this read.
+            Err(Failed::NotTried) => self.with(once).map_err(|failed| failed.at(&self.path)),
             done => done.map_err(|failed| failed.at(&self.path)),
         }
     }
 
-    /// A snapshot to read from for as long as it is wanted.
+    /// A snapshot to read from. It may be kept as long as needed.
     pub(super) fn begin_read(&self) -> Result<ReadTransaction> {
         let once = |database: &redb::Database| Ok(database.begin_read()?);
         match self.with(once) {
-            Err(Failed::Before) => self.with(once).map_err(|failed| failed.at(&self.path)),
+            Err(Failed::NotTried) => self.with(once).map_err(|failed| failed.at(&self.path)),
             done => done.map_err(|failed| failed.at(&self.path)),
         }
     }
 
-    /// Lets another database take the place of this one, and opens it. Reads wait meanwhile.
+    /// Replaces the file by the database at `new` and opens that. Reads wait meanwhile.
     ///
     /// # Errors
-    /// A disk that does not take it; the one that was there is opened again then.
+    /// When the disk fails; the previous file is then opened again.
     pub(super) fn replace_by(&self, new: &Path) -> Result<()> {
         let failed = |source| Error::catalogue(&self.path, Fault::Io(source));
         let replaced = {
@@ -81,34 +81,34 @@ impl Database {
         };
         self.ensure_open()?;
         replaced?;
-        // A loss of power must not bring back the file before.
+        // Otherwise a loss of power could bring back the previous file.
         let dir = self.path.parent().unwrap_or(Path::new("."));
         sync_directory(dir).map_err(failed)
     }
 
-    /// Makes a change. When this returns it is on disk. After an error it may be there or not: read to see.
+    /// Makes a change. When this returns, it is on disk. After an error the change may have been made or not; read to find out.
     pub(super) fn write<T>(
         &self,
         work: impl Fn(&WriteTransaction) -> Result<T, Fault>,
     ) -> Result<T> {
         let once = |database: &redb::Database| {
             let mut change = database.begin_write()?;
-            // Otherwise the file is read from end to end when it is opened after a crash.
+            // Without quick repair, redb reads the whole file when it opens it after a crash.
             change.set_quick_repair(true);
             let done = work(&change)?;
             change.commit()?;
             Ok(done)
         };
         match self.with(once) {
-            Err(Failed::Before) => self.with(once).map_err(|failed| failed.at(&self.path)),
+            Err(Failed::NotTried) => self.with(once).map_err(|failed| failed.at(&self.path)),
             done => done.map_err(|failed| failed.at(&self.path)),
         }
     }
 
-    /// Opens it again where it is not open.
+    /// Opens the file again if it is not open.
     ///
     /// # Errors
-    /// As for [`open`](Self::open); the file was replaced.
+    /// As for [`open`](Self::open); when the file was replaced.
     pub(super) fn ensure_open(&self) -> Result<()> {
         if self.lock().is_some() {
             return Ok(());
@@ -118,7 +118,7 @@ impl Database {
             if !self.is_current() {
                 return Err(Error::Replaced { path: self.path.clone() });
             }
-            *open = Some(opened(&self.path)?);
+            *open = Some(open_file(&self.path)?);
             tracing::info!(path = %self.path.display(), "the catalogue is open again");
         }
         Ok(())
@@ -127,13 +127,13 @@ impl Database {
     fn with<T>(&self, work: impl FnOnce(&redb::Database) -> Result<T, Fault>) -> Result<T, Failed> {
         self.ensure_open().map_err(Failed::Reopening)?;
         let open = self.lock();
-        let Some(database) = open.as_ref() else { return Err(Failed::Before) };
+        let Some(database) = open.as_ref() else { return Err(Failed::NotTried) };
         let done = work(database);
         drop(open);
         done.map_err(|fault| match fault {
             Fault::Io(_) | Fault::PreviousIo | Fault::DatabaseClosed => {
                 self.reopen();
-                if matches!(fault, Fault::Io(_)) { Failed::Now(fault) } else { Failed::Before }
+                if matches!(fault, Fault::Io(_)) { Failed::Now(fault) } else { Failed::NotTried }
             }
             other => Failed::Now(other),
         })
@@ -151,10 +151,10 @@ impl Database {
     }
 }
 
-/// Why a transaction came to nothing.
+/// Why a transaction failed.
 enum Failed {
-    /// An earlier one had failed: this one was not tried.
-    Before,
+    /// The database was closed by an earlier failure, so that the transaction was not tried.
+    NotTried,
     Now(Fault),
     Reopening(Error),
 }
@@ -162,18 +162,18 @@ enum Failed {
 impl Failed {
     fn at(self, path: &Path) -> Error {
         match self {
-            Self::Before => Error::catalogue(path, Fault::PreviousIo),
+            Self::NotTried => Error::catalogue(path, Fault::PreviousIo),
             Self::Now(fault) => Error::catalogue(path, fault),
             Self::Reopening(error) => error,
         }
     }
 }
 
-fn opened(path: &Path) -> Result<redb::Database> {
+fn open_file(path: &Path) -> Result<redb::Database> {
     let shown = path.to_owned();
     let mut builder = redb::Database::builder();
     builder.set_cache_size(CACHE);
-    // An empty file is filled by the same means.
+    // redb also calls this for an empty file, which it then initialises; that is no repair after a crash.
     if path.metadata().is_ok_and(|file| file.len() > 0) {
         builder.set_repair_callback(move |repair| {
             let percent = (repair.progress() * 100.0) as u32;

@@ -1,12 +1,14 @@
-//! The journal: the last changes of a catalogue, numbered, each written in the transaction of the change itself. Followers are given them; and
-//! after a crash they tell what the index may lack of them. Where it was begun and how far it goes are rows of the table `META`.
+//! The journal: a bounded, numbered log of the last changes of a catalogue. Each change is appended in the transaction that makes it, so
+//! the journal and the tables always agree. Followers receive the changes from the journal. After a crash, the journal shows which changes
+//! the index may lack. The positions and bounds of the journal are rows of the table `META`.
 //!
 //! ```text
 //! base | first change kept ... published | ... head
-//!                              what the index has, and followers may be given
+//!                              the index has the changes up to here, and only these are sent to followers
 //! ```
 //!
-//! What moves items, or lets the catalogue belong to another index, is not written: a new history begins, and followers take all of it anew.
+//! A change that moves items or binds the catalogue to another index is not logged. It begins a new history, and followers have to fetch a
+//! snapshot.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,40 +18,43 @@ use tokio::sync::watch;
 
 use super::change::Change;
 use super::database::Fault;
-use super::lineage::{FORMER_PRIMARY, PRIMARY};
 use super::payload::{self, ReadChange};
-use super::position::{Chain, LoggedChange, Position};
-use super::settled::Settled;
+use super::position::{Chain, LoggedChange, Position, Settled};
 use super::{Catalogue, FORMAT, FORMAT_KEY, META};
 use crate::Result;
 
-/// The changes by number: checksum, time, payload.
+/// The changes by number. A row holds the checksum, the time and the payload.
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 
-/// Keys of the table `META`. The position before the first change that is kept.
+/// The keys of the rows in the table `META`. `BASE` is the position before the first change that is kept.
 const BASE: &str = "journal_base";
 /// The position after the last change.
 const HEAD: &str = "journal_head";
-/// The number of the last change that the index had when the last change was begun.
+/// The number of the last published change, as of the last append. The changes after it may be missing from the index.
 pub(super) const SETTLED: &str = "journal_settled";
-/// The fingerprint of the items of the index that the changes since do not touch.
+/// The fingerprint of the items of the index that no change after the settled one touches.
 pub(super) const UNTOUCHED: &str = "journal_untouched";
-/// Bytes of the changes that are kept, and how many of them are kept at most.
+/// The total size of the kept rows in bytes, and its upper bound.
 const BYTES: &str = "journal_bytes";
 const LIMIT: &str = "journal_limit";
 
-/// The rows of `META` that are not in a copy which begins a history of its own.
+/// The address of the primary. Present only in the copy of a follower.
+pub(super) const PRIMARY: &str = "journal_primary";
+/// The address of the former primary. Present only in a copy that was promoted.
+pub(super) const FORMER_PRIMARY: &str = "journal_former_primary";
+/// The rows of `META` that are removed from a copy that begins a history of its own.
 const OWN: [&str; 8] = [BASE, HEAD, SETTLED, UNTOUCHED, BYTES, LIMIT, PRIMARY, FORMER_PRIMARY];
-/// The format of a catalogue with a journal. Programs that know none would change it unnoticed.
+/// The format of a catalogue with a journal. It differs from the one without, so that programs that do not know the journal refuse the
+/// file. They would change the tables without logging the changes.
 pub(super) const FORMAT_WITH_JOURNAL: u32 = FORMAT + 1;
 
-/// Bytes before the payload of a row.
+/// The bytes of a row before its payload: the checksum and the time.
 const ROW_HEAD: usize = 40;
 
-/// What is known of the journal without the disk.
+/// The part of the journal's state that is in memory.
 #[derive(Debug)]
 pub(super) struct Journal {
-    /// The last change that the index has; `None` where there is no journal.
+    /// The position of the last change that the index has; `None` if no journal is kept.
     published: watch::Sender<Option<Position>>,
     /// The fingerprint of the items of the index that the next change does not touch.
     pub(super) untouched: AtomicU64,
@@ -61,25 +66,25 @@ impl Default for Journal {
     }
 }
 
-/// How a journal lies to the position of a follower.
+/// How a journal relates to the position of a follower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// It has what comes next.
+    /// The journal continues from this position.
     Here,
-    /// It does not keep any more what comes next.
+    /// The journal has dropped the change after this position.
     TooFarBehind,
-    /// It never had this position.
+    /// The history of the catalogue does not contain this position.
     OtherHistory,
     /// No journal is kept.
     NoJournal,
 }
 
 impl Catalogue {
-    /// Begins to keep a journal of so many bytes at most, or goes on with the one that there is; ends it where these are none. What the index
-    /// has must be what the catalogue has.
+    /// Starts keeping a journal of at most `bytes`, or applies this bound to the existing one. 0 ends the journal. The caller ensures that
+    /// the index has every change of the catalogue.
     ///
     /// # Errors
-    /// A disk that does not take it.
+    /// When the disk is full or fails.
     pub(crate) fn keep_journal(&self, bytes: u64) -> Result<()> {
         self.database.write(|change| {
             if bytes == 0 {
@@ -98,16 +103,17 @@ impl Catalogue {
         self.publish()
     }
 
-    /// Notes that the index has all changes, so that followers may be given them.
+    /// Publishes all changes: the index now has them, so followers may receive them.
     ///
     /// # Errors
-    /// A disk that cannot be read.
+    /// When the catalogue cannot be read.
     pub(crate) fn publish(&self) -> Result<()> {
         self.journal.published.send_replace(self.head()?);
         Ok(())
     }
 
-    /// Reads how much of the journal the index is known to have.
+    /// Restores the published position from the disk after opening. It may be earlier than the actual one, because it is stored only
+    /// together with the next change.
     pub(super) fn read_published(&self) -> Result<()> {
         self.set_untouched(self.database.read(|tables| read_number(tables, UNTOUCHED))?);
         let published = self.database.read(|tables| {
@@ -125,20 +131,20 @@ impl Catalogue {
         Ok(())
     }
 
-    /// The last change that the index has; `None` where no journal is kept.
+    /// The position of the last change that the index has; `None` if no journal is kept.
     pub(crate) fn published(&self) -> Option<Position> {
         *self.journal.published.borrow()
     }
 
-    /// Sees each change once the index has it.
+    /// A receiver that is notified of every newly published position.
     pub(crate) fn watch_published(&self) -> watch::Receiver<Option<Position>> {
         self.journal.published.subscribe()
     }
 
-    /// Whether the journal has what comes after a position.
+    /// Whether the journal continues from a position.
     ///
     /// # Errors
-    /// A disk that cannot be read.
+    /// When the catalogue cannot be read.
     pub(crate) fn reach(&self, position: &Position) -> Result<Reach> {
         self.database.read(|tables| {
             let ends = (read_position(tables, BASE)?, read_position(tables, HEAD)?);
@@ -153,14 +159,15 @@ impl Catalogue {
         })
     }
 
-    /// Changes of the numbers above `after` up to `last`, as many as have so many bytes together, and at least one where there is one.
+    /// The changes with numbers above `after` and up to `last`, in order. Returns as many as have at most `bytes` together, but at least
+    /// one if there is any.
     ///
     /// # Errors
-    /// A disk that cannot be read; a row that is none.
+    /// When the catalogue cannot be read, or a row is malformed.
     pub(crate) fn logged(&self, after: u64, last: u64, bytes: usize) -> Result<Vec<LoggedChange>> {
         self.database.read(|tables| {
             let (mut rows, mut taken) = (Vec::new(), 0);
-            // A catalogue in which no journal was ever begun has no such table.
+            // The table does not exist before a journal is kept for the first time.
             if read_position(tables, HEAD)?.is_none() {
                 return Ok(rows);
             }
@@ -176,11 +183,11 @@ impl Catalogue {
         })
     }
 
-    /// Makes changes of a primary, all or none, and writes them to the journal as they are there. When this returns they are on disk; the index
-    /// does not have them yet.
+    /// Makes changes of a primary in one transaction, all or none, and appends them to the journal with the primary's numbers, times and
+    /// checksums. The changes must continue from [`head`](Self::head). When this returns, they are on disk, but not yet in the index.
     ///
     /// # Errors
-    /// A disk that does not take it. The changes must come next after [`head`](Self::head).
+    /// When the disk is full or fails.
     pub(crate) fn replay(&self, changes: &[(LoggedChange, ReadChange)]) -> Result<()> {
         let settled = self.settled();
         let written = self.database.write(|tables| {
@@ -196,16 +203,16 @@ impl Catalogue {
         self.note_written(written, all)
     }
 
-    /// The position after the last change, whether the index has it or not; `None` where no journal is kept.
+    /// The position of the last change, whether the index has it or not; `None` if no journal is kept.
     ///
     /// # Errors
-    /// A disk that cannot be read.
+    /// When the catalogue cannot be read.
     pub(crate) fn head(&self) -> Result<Option<Position>> {
         self.database.read(|tables| read_position(tables, HEAD))
     }
 }
 
-/// Writes a change to the journal, where one is kept.
+/// Appends a change to the journal, if one is kept.
 pub(super) fn log(
     tables: &WriteTransaction,
     change: &Change<'_>,
@@ -221,7 +228,8 @@ pub(super) fn log(
     append(tables, &next(&head, payload), settled)
 }
 
-/// Drops the changes that are kept, and with them what was deleted. Who has all of them goes on from here. `all` is the fingerprint of all items.
+/// Drops all kept changes, because their payloads contain deleted data. The position stays, so a follower that has every change can go on.
+/// `all` is the fingerprint of all items of the index.
 pub(super) fn forget(change: &WriteTransaction, all: u64) -> Result<(), Fault> {
     match head_of(change)? {
         Some(head) => restart(change, head, all),
@@ -229,7 +237,7 @@ pub(super) fn forget(change: &WriteTransaction, all: u64) -> Result<(), Fault> {
     }
 }
 
-/// Makes the history of a copy its own: none of the one that it was copied from.
+/// Removes the journal and its positions from a copy of the catalogue, so that the copy does not continue the history of the original.
 pub(super) fn disown(change: &WriteTransaction) -> Result<(), Fault> {
     end(change)
 }
@@ -244,7 +252,7 @@ fn end(change: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Begins at a position, without the changes before it, and with the fingerprint of all items.
+/// Empties the journal and sets its position. `all` is the fingerprint of all items of the index.
 pub(super) fn restart(change: &WriteTransaction, at: Position, all: u64) -> Result<(), Fault> {
     change.delete_table(JOURNAL)?;
     change.open_table(JOURNAL)?;
@@ -266,7 +274,7 @@ pub(super) fn next(head: &Position, payload: Vec<u8>) -> LoggedChange {
     change
 }
 
-/// Writes the row of a change, and drops the oldest where there are too many.
+/// Appends the row of a change, and drops the oldest rows until the journal is within its bound.
 pub(super) fn append(
     tables: &WriteTransaction,
     logged: &LoggedChange,
@@ -276,14 +284,15 @@ pub(super) fn append(
     let row = [&logged.chain.0[..], &logged.at_ms.to_le_bytes(), &logged.payload].concat();
     journal.insert(logged.number, &*row)?;
     let mut meta = Meta::open(tables)?;
-    // Of a history that was begun anew all is known to be in the index.
+    // After a restart of the journal, `SETTLED` is newer than the published position in memory: the index has everything up to the new
+    // base.
     let settled = number.max(meta.number(SETTLED)?);
     let (limit, mut bytes) = (meta.number(LIMIT)?, meta.number(BYTES)? + row.len() as u64);
     let mut base = None;
     while bytes > limit {
         let oldest = {
             let Some((number, row)) = journal.first()? else { break };
-            // What the index may lack is kept.
+            // The changes that the index may lack are kept even beyond the bound. Recovery after a crash needs them.
             if number.value() > settled {
                 break;
             }
@@ -302,7 +311,7 @@ pub(super) fn append(
     meta.set(BYTES, &bytes.to_string())
 }
 
-/// The table `META`, open to be written.
+/// The table `META`, open for writing.
 pub(super) struct Meta<'t>(Table<'t, &'static str, &'static str>);
 
 impl<'t> Meta<'t> {
@@ -324,7 +333,7 @@ impl<'t> Meta<'t> {
     }
 }
 
-/// The position after the last change. The table is closed again, for others to open it.
+/// The position of the last change. The table is closed on return, so that the caller can open it.
 pub(super) fn head_of(change: &WriteTransaction) -> Result<Option<Position>, Fault> {
     Meta::open(change)?.position(HEAD)
 }

@@ -1,29 +1,25 @@
-//! Whose copy a catalogue is, and that it becomes a primary's. It is in the table `META`, so that no flag and no file beside it can say otherwise.
+//! The lineage of a catalogue: whether it is the copy of a primary, and its promotion. The lineage is stored in the table `META`, so that
+//! no flag and no other file can contradict it.
 
 use super::database::Fault;
-use super::journal::{append, head_of, next, random};
+use super::journal::{FORMER_PRIMARY, PRIMARY, append, head_of, next, random};
 use super::{Catalogue, META, payload};
 use crate::Result;
 
-/// Keys of the table `META`. The address of the primary whose copy this is.
-pub(super) const PRIMARY: &str = "journal_primary";
-/// The address of the primary whose copy this was until it was promoted.
-pub(super) const FORMER_PRIMARY: &str = "journal_former_primary";
-
-/// Where a catalogue stands to others.
+/// The primary of a catalogue that is or was a copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Lineage {
-    /// The address of the primary that it is a copy of.
+    /// The address of the primary that the catalogue is a copy of.
     pub(crate) primary: Option<String>,
-    /// The address of the primary that it was a copy of until it was promoted.
+    /// The address of the primary that the catalogue was a copy of until it was promoted.
     pub(crate) former_primary: Option<String>,
 }
 
 impl Catalogue {
-    /// Where it stands to others.
+    /// Reads the lineage.
     ///
     /// # Errors
-    /// A disk that cannot be read.
+    /// When the catalogue cannot be read.
     pub(crate) fn lineage(&self) -> Result<Lineage> {
         self.database.read(|tables| {
             let meta = tables.open_table(META)?;
@@ -34,10 +30,10 @@ impl Catalogue {
         })
     }
 
-    /// Makes this the copy of a primary.
+    /// Makes the catalogue the copy of the primary at `address`.
     ///
     /// # Errors
-    /// A disk that does not take it.
+    /// When the disk is full or fails.
     pub(crate) fn set_primary(&self, address: &str) -> Result<()> {
         self.database.write(|change| {
             let mut meta = change.open_table(META)?;
@@ -47,10 +43,11 @@ impl Catalogue {
         })
     }
 
-    /// Makes this a primary whose history goes its own way from here on; whether it was a copy of another until now.
+    /// Promotes a copy. The change that is logged for this has a random payload, so that the new history differs from that of the former
+    /// primary from here on. Returns whether the catalogue was a copy.
     ///
     /// # Errors
-    /// A disk that does not take it.
+    /// When the disk is full or fails.
     pub(crate) fn promote(&self) -> Result<bool> {
         let settled = self.settled();
         self.database.write(|change| {

@@ -1,8 +1,10 @@
-//! The catalogue: what was added while serving, in a redb file beside the index: code, labels, source and thumbnail of each item, the
-//! files that were imported, and the codes that were removed. What it has committed survives a crash; `LocalItems` makes the index agree.
+//! The catalogue: a redb file beside the index with the items that were added while serving (code, labels, source and thumbnail), the files
+//! that were imported, and the codes that were removed. What it has committed survives a crash; `LocalItems` then makes the index agree.
 //!
-//! The tables and their formats are here, what the values are in `record.rs`, changes in `change.rs`, what users keep with items in
-//! `attributes.rs`, answers that are given again in `answers.rs`, the changes themselves as followers get them in `journal.rs`, and in `database.rs` how it goes on after an error of the disk.
+//! The tables and their formats are in this file, the values in `record.rs`, changes in `change.rs`, attributes of items in
+//! `attributes.rs`, and the recovery after errors of the disk in `database.rs`. The log of changes for followers and for recovery is in
+//! `journal.rs`, with the encoding of a change in `payload.rs`, positions in `position.rs` and the primary of a copy in `lineage.rs`. The
+//! stored answers of idempotency keys are in `answers.rs`.
 
 mod answers;
 mod attributes;
@@ -39,10 +41,10 @@ pub(crate) use self::record::{FormerCodes, ImportedFile, Record, import_key, leg
 use self::replaced::Replaced;
 use crate::{Error, MakerKind, Result};
 
-/// The file's name in an index directory.
+/// The name of the file in an index directory.
 pub(crate) const FILE: &str = "catalogue.redb";
-/// The format that is written. Format 1 had `sources` (path below the folder -> id) and `removed` (ids) in place of `imports` and
-/// `former_codes`; it is carried over when it is opened.
+/// The format that is written. Format 1 had `sources` (path below the folder -> id) and `removed` (ids) instead of `imports` and
+/// `former_codes`. It is migrated when it is opened.
 const FORMAT: u32 = 2;
 
 const ITEMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("items");
@@ -50,7 +52,8 @@ const THUMBNAILS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("thumbn
 const IMPORTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("imports");
 const FORMER_CODES: TableDefinition<'_, u64, &str> = TableDefinition::new("former_codes");
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
-/// What users keep with items. Programs before this table leave it be: by its code an item's row is known to be of another item.
+/// The attributes of items. Older programs do not know this table and leave it unchanged when they change items. The code in a row
+/// therefore shows whether it belongs to the current item.
 const ATTRIBUTES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("attributes");
 const EXTERNAL_IDS: TableDefinition<'_, &str, u64> = TableDefinition::new("external_ids");
 const FIELDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("fields");
@@ -67,9 +70,9 @@ const INDEX: &str = "index_id";
 pub(crate) struct Catalogue {
     database: Database,
     path: PathBuf,
-    /// The ids of all items, for those who ask about every hit of a search.
+    /// The ids of all items in memory, because every hit of a search is looked up.
     ids: RwLock<RoaringTreemap>,
-    /// What filters go by.
+    /// The postings that filters use.
     searchable: RwLock<Searchable>,
     journal: Journal,
     replaced: Replaced,
@@ -81,16 +84,16 @@ impl Catalogue {
         dir.join(FILE).symlink_metadata().is_ok()
     }
 
-    /// Opens or makes the catalogue of an index directory.
+    /// Opens or creates the catalogue of an index directory.
     ///
     /// # Errors
-    /// A damaged file, one of a newer format, one that another process has open, one that may not be written to.
+    /// When the file is damaged, has a newer format, is not writable, or is open in another process.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         let database = Database::open(&path)?;
-        // A copy that was interrupted has what was deleted.
+        // An interrupted copy would still contain deleted data.
         copying::remove_leftover(&path);
-        match database.write(begin)? {
+        match database.write(create_tables)? {
             None => {
                 let (ids, searchable, journal, replaced) = Default::default();
                 let catalogue = Self { database, path, ids, searchable, journal, replaced };
@@ -106,10 +109,10 @@ impl Catalogue {
         }
     }
 
-    /// Refuses a catalogue of another model than `sha256`; a new one is of this model from now on.
+    /// Refuses a catalogue of a model other than `sha256`. A new catalogue is bound to this model.
     ///
     /// # Errors
-    /// As said.
+    /// When the catalogue belongs to another model.
     pub(crate) fn check_model(&self, sha256: &str) -> Result<()> {
         let made_by = self.database.write(|change| {
             let mut meta = change.open_table(META)?;
@@ -131,28 +134,28 @@ impl Catalogue {
         }
     }
 
-    /// Its file.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether its path still leads to the file that is open.
+    /// Whether the path still leads to the open file.
     pub(crate) fn is_current(&self) -> bool {
         self.database.is_current()
     }
 
-    /// Opens it again where an error of the disk has closed it.
+    /// Reopens the file if an error of the disk has closed it.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// When it cannot be opened.
     pub(crate) fn ensure_open(&self) -> Result<()> {
         self.database.ensure_open()
     }
 
-    /// Makes a change, all of it or nothing. When this returns it is on disk.
+    /// Makes a change as a whole. When this returns, it is on disk.
     ///
     /// # Errors
-    /// A disk that does not take it. The change may be there all the same: [`record`](Self::record) tells.
+    /// When the disk is full or fails. The change may have been made nevertheless; [`record`](Self::record) shows that.
     pub(crate) fn commit(&self, change: &Change<'_>) -> Result<()> {
         let settled = self.settled();
         let written = self.database.write(|tables| {
@@ -164,14 +167,14 @@ impl Catalogue {
         self.note_written(written, std::iter::once(*change))
     }
 
-    /// Notes in memory what changes have come to on disk.
+    /// Updates the state in memory after changes were written.
     fn note_written<'c>(
         &self,
         written: Result<Vec<AttributesChanged>>,
         changes: impl Iterator<Item = Change<'c>>,
     ) -> Result<()> {
         let changed = written.inspect_err(|_| {
-            // It is not known what is there, and the disk may not tell. The ids are then those before the change.
+            // The outcome is unknown, and the disk may not be readable. In this case the ids remain those before the change.
             let _ = self.read_ids();
         })?;
         self.note(changed);
@@ -201,22 +204,22 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Whether it has an item of this id. Reads no disk.
+    /// Whether it has an item with this id. Does not read the disk.
     pub(crate) fn has(&self, id: u64) -> bool {
         self.ids.read().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
-    /// Number of items.
+    /// The number of items.
     pub(crate) fn len(&self) -> usize {
         self.ids.read().unwrap_or_else(PoisonError::into_inner).len() as usize
     }
 
-    /// What is kept of an item.
+    /// The record of an item.
     pub(crate) fn record(&self, id: u64) -> Result<Option<Record>> {
         Ok(self.records(&[id])?.pop().flatten())
     }
 
-    /// What is kept of some items, in order.
+    /// The records of these items, in order.
     pub(crate) fn records(&self, ids: &[u64]) -> Result<Vec<Option<Record>>> {
         self.database.read(|tables| {
             let items = tables.open_table(ITEMS)?;
@@ -225,7 +228,7 @@ impl Catalogue {
         })
     }
 
-    /// An item's thumbnail.
+    /// The thumbnail of an item.
     pub(crate) fn thumbnail(&self, id: u64) -> Result<Option<Vec<u8>>> {
         self.database.read(|tables| {
             let thumbnails = tables.open_table(THUMBNAILS)?;
@@ -233,7 +236,7 @@ impl Catalogue {
         })
     }
 
-    /// What is known of an imported file, by [`import_key`].
+    /// The record of an imported file, by its [`import_key`].
     pub(crate) fn imported(&self, key: &str) -> Result<Option<ImportedFile>> {
         self.database.read(|tables| {
             let imports = tables.open_table(IMPORTS)?;
@@ -241,7 +244,7 @@ impl Catalogue {
         })
     }
 
-    /// The codes that items of this id had before.
+    /// The former codes of an id.
     pub(crate) fn former_codes(&self, id: u64) -> Result<FormerCodes> {
         self.database.read(|tables| {
             let former = tables.open_table(FORMER_CODES)?;
@@ -266,7 +269,7 @@ impl Catalogue {
         })
     }
 
-    /// The identity of the index that it was last made to agree with.
+    /// The identity of the index that the catalogue last agreed with.
     pub(crate) fn index_id(&self) -> Result<Option<String>> {
         self.database.read(|tables| {
             let meta = tables.open_table(META)?;
@@ -274,7 +277,7 @@ impl Catalogue {
         })
     }
 
-    /// Goes through all items, and the codes of all ids that had others, by ascending id; what `item` and `former` gather.
+    /// Scans all items, and the former codes of all ids, both by ascending id. `item` and `former` collect into the result.
     pub(crate) fn scan<T: Default>(
         &self,
         item: impl Fn(&mut T, u64, Record),
@@ -295,8 +298,8 @@ impl Catalogue {
     }
 }
 
-/// Makes the tables and carries over those of format 1. The format, where it is not known here.
-fn begin(change: &WriteTransaction) -> Result<Option<String>, Fault> {
+/// Creates the tables and migrates those of format 1. Returns the format if it is unknown.
+fn create_tables(change: &WriteTransaction) -> Result<Option<String>, Fault> {
     let mut meta = change.open_table(META)?;
     let of = |key: &str| -> Result<_, Fault> { Ok(meta.get(key)?.map(|it| it.value().to_owned())) };
     let (is_new, format) = (of(MODEL)?.is_none(), of(FORMAT_KEY)?);
@@ -315,15 +318,15 @@ fn begin(change: &WriteTransaction) -> Result<Option<String>, Fault> {
     change.open_table(ANSWER_ORDER)?;
     if format.is_none() {
         if !is_new {
-            carry_over(change)?;
+            migrate_format_1(change)?;
         }
         meta.insert(FORMAT_KEY, &*FORMAT.to_string())?;
     }
     Ok(None)
 }
 
-/// Carries over the tables of format 1.
-fn carry_over(change: &WriteTransaction) -> Result<(), Fault> {
+/// Migrates the tables of format 1.
+fn migrate_format_1(change: &WriteTransaction) -> Result<(), Fault> {
     {
         let (sources, removed) = (change.open_table(SOURCES_1)?, change.open_table(REMOVED_1)?);
         let (mut imports, mut former) =

@@ -1,5 +1,5 @@
-//! What the journal keeps of a change: a byte for the version, the length of a JSON object, the object, and then the bytes that JSON would
-//! only make longer: of each added item its thumbnail and its vector. Both lengths and floats have their least significant byte first.
+//! The payload of a change in the journal: a version byte, the length of a JSON object, the object, and then the thumbnail and the vector
+//! of each added item as bytes, which would be longer in JSON. Integers and floats are little-endian.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +8,10 @@ use super::change::{Change, Claim, Entry, Removal};
 use super::record::Record;
 use crate::items::metadata::{Attributes, Fields};
 
-/// The version that is written.
+/// The version of the format that is written.
 const VERSION: u8 = 1;
 
-/// Why a change of a journal cannot be made.
+/// Why a payload cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PayloadError {
     #[error("it has version {0}, and this program knows version {VERSION}: update this program")]
@@ -20,7 +20,7 @@ pub(crate) enum PayloadError {
     Malformed(String),
 }
 
-/// A change as it was read from a journal.
+/// A decoded payload.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ReadChange {
     pub(crate) added: Vec<Entry>,
@@ -32,7 +32,7 @@ pub(crate) struct ReadChange {
     forgotten: Vec<String>,
 }
 
-/// The JSON of a change.
+/// The JSON object of a payload.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Head {
@@ -50,7 +50,7 @@ struct Head {
     answered: Vec<Answered>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     forgotten: Vec<String>,
-    /// Random, of a change that does nothing but begin a history of its own.
+    /// A random text, only in the change that is logged on promotion. It does nothing but make the new history differ from all others.
     #[serde(skip_serializing_if = "Option::is_none")]
     fork: Option<String>,
 }
@@ -59,7 +59,7 @@ struct Head {
 #[serde(deny_unknown_fields)]
 struct Added {
     id: u64,
-    /// Without its vector.
+    /// The record without its vector, which follows the JSON object.
     record: Record,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
@@ -67,14 +67,15 @@ struct Added {
     replaced: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attributes: Option<Attributes>,
-    /// Bytes.
+    /// The length of the thumbnail in bytes.
     thumbnail: usize,
-    /// Numbers; absent where there is no vector.
+    /// The number of floats in the vector; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vector: Option<usize>,
 }
 
-/// A change as the journal keeps it. What moves items or names another index is none: a new history begins with it.
+/// Encodes a change as a payload. Changes that move items or bind the catalogue to another index have no payload, because they begin a new
+/// history.
 pub(super) fn encode(change: &Change<'_>) -> serde_json::Result<Vec<u8>> {
     let mut blobs = Vec::new();
     let added = change.added.iter().map(|entry| {
@@ -108,7 +109,7 @@ pub(super) fn encode(change: &Change<'_>) -> serde_json::Result<Vec<u8>> {
     framed(&head, &blobs)
 }
 
-/// A change that does nothing, and that no other history has.
+/// The payload of a change that does nothing. The random `nonce` gives it a checksum that no other history has.
 pub(super) fn encode_fork(nonce: String) -> serde_json::Result<Vec<u8>> {
     framed(&Head { fork: Some(nonce), ..Head::default() }, &[])
 }
@@ -120,10 +121,10 @@ fn framed(head: &Head, blobs: &[u8]) -> serde_json::Result<Vec<u8>> {
 }
 
 impl ReadChange {
-    /// Reads what [`encode`] has written.
+    /// Decodes the output of [`encode`].
     ///
     /// # Errors
-    /// Another version; bytes that are no change.
+    /// When the payload has another version or is malformed.
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, PayloadError> {
         let short = || PayloadError::Malformed("it ends early".into());
         match payload.first() {
@@ -160,13 +161,13 @@ impl ReadChange {
         Ok(Self { added, removed, claimed, attributes, fields, answered, forgotten })
     }
 
-    /// The items that it is about.
+    /// The ids of the items that the change adds, replaces or removes.
     pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
         let removed = self.removed.iter().map(|removal| removal.id);
         self.added.iter().map(|entry| entry.id).chain(removed)
     }
 
-    /// The change, to be made again.
+    /// The change, so that it can be applied to another catalogue.
     pub(super) fn change(&self) -> Change<'_> {
         let Self { added, removed, claimed, attributes, fields, answered, forgotten } = self;
         let fields = fields.as_ref();

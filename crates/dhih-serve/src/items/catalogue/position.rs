@@ -1,6 +1,6 @@
-//! `Position`: a place in the history of a catalogue, as a number and a checksum of all changes up to it. Two catalogues that have the same
-//! position have had the same changes, so that nothing else has to tell one history from another: neither a restored copy nor a primary that
-//! lost its role can pass for the one that is followed.
+//! `Position`: a point in the history of a catalogue, given by a number and by a checksum of all changes up to it. Two catalogues with the
+//! same position have had the same changes. The position therefore also identifies the history: a restored backup, or a primary that was
+//! replaced, cannot be mistaken for the primary that a follower follows.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,19 +8,19 @@ use std::str::FromStr;
 use dhih_index::to_hex;
 use sha2::{Digest as _, Sha256};
 
-/// The SHA-256 of a change and of the checksum before it. The first one of a history is random.
+/// The SHA-256 of a change and of the checksum before it. A history begins with a random value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Chain(pub(crate) [u8; 32]);
 
 impl Chain {
-    /// The beginning of a history that is like no other.
+    /// A random value for the beginning of a history, so that no other history has the same.
     pub(super) fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// The checksum after one more change.
+    /// The checksum after `change`.
     pub(crate) fn after(self, change: &LoggedChange) -> Self {
         let mut hash = Sha256::new();
         hash.update(self.0);
@@ -37,24 +37,32 @@ impl fmt::Debug for Chain {
     }
 }
 
-/// A place in a history.
+/// A point in the history of a catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
-    /// Changes so far. The number goes on where a new history begins in the same catalogue.
+    /// The number of changes so far. It continues when a new history begins in the same catalogue.
     pub(crate) number: u64,
     pub(crate) chain: Chain,
 }
 
-/// A change as the journal keeps it and followers get it.
+/// A change with the fields that the journal stores and that followers receive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LoggedChange {
     pub(crate) number: u64,
-    /// When it was made, in milliseconds since 1970, by the clock of the primary.
+    /// The time of the change in milliseconds since 1970, by the clock of the primary.
     pub(crate) at_ms: u64,
-    /// The checksum that its position has.
+    /// The checksum of this change and of all changes before it.
     pub(crate) chain: Chain,
-    /// What was changed: `payload.rs`.
+    /// The encoded change (`payload.rs`).
     pub(crate) payload: Vec<u8>,
+}
+
+/// The state of the index before a change, as the journal notes it with the change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settled {
+    /// The number of the last change.
+    pub(super) number: u64,
+    pub(super) untouched: u64,
 }
 
 impl LoggedChange {
@@ -63,7 +71,7 @@ impl LoggedChange {
         Position { number: self.number, chain: self.chain }
     }
 
-    /// Whether this is the change that comes next after a position, and every byte of it is as it was written.
+    /// Whether this is the next change after `position`. The checksum also proves that every byte of the change is unaltered.
     pub(crate) fn follows(&self, position: &Position) -> bool {
         self.number == position.number + 1 && position.chain.after(self) == self.chain
     }
@@ -75,7 +83,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// A text that is no position.
+/// The error for a text that is not a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a position is a number, `-` and 64 hexadecimal digits")]
 pub(crate) struct NoPosition;
@@ -88,7 +96,7 @@ impl FromStr for Position {
         let digits = Some(chain).filter(|chain| chain.len() == 64).ok_or(NoPosition)?;
         let bytes = dhih_index::Codes::from_hex(256, digits).map_err(|_| NoPosition)?;
         let chain = Chain(bytes.get(0).try_into().map_err(|_| NoPosition)?);
-        // `parse` alone would take a sign.
+        // `parse` alone would accept a sign.
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         let number = number.parse().ok().filter(|_| is_number).ok_or(NoPosition)?;
         Ok(Self { number, chain })

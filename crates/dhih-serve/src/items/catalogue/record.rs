@@ -1,23 +1,23 @@
-//! What is kept of an item, of the file that it was imported from, and of the codes that an id had before: the values of the tables.
+//! The values of the tables: the record of an item, of an imported file, and of the former codes of an id.
 
 use serde::{Deserialize, Serialize};
 
-/// What is kept of an item beside its thumbnail.
+/// The record of an item, without its thumbnail.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// In hexadecimal.
+    /// The code in hexadecimal.
     pub(crate) code: String,
-    /// Numbers of its classes.
+    /// The numbers of its classes.
     pub(crate) labels: Vec<i64>,
-    /// Where it came from: a path below the imported folder, or the name of the uploaded file.
+    /// A path below the imported folder, or the name of the uploaded file.
     pub(crate) source: Option<String>,
-    /// The file that it was imported from; absent for uploads, and for imports of format 1.
+    /// The key of the file that it was imported from; absent for uploads, and for imports of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) import: Option<String>,
-    /// The id that it had before an index was built anew whose own item has that id.
+    /// Its former id, if it lost this id to an item of a rebuilt index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) former_id: Option<u64>,
-    /// Its vector, where the index keeps vectors.
+    /// Its vector, if the index stores vectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) vector: Option<Vec<f32>>,
 }
@@ -25,30 +25,30 @@ pub(crate) struct Record {
 /// A file that was imported.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ImportedFile {
-    /// Its item; absent once that was deleted.
+    /// The id of its item; absent once the item was deleted.
     pub(crate) item: Option<u64>,
-    /// SHA-256 of its content in hexadecimal; absent where format 1 did not keep it.
+    /// SHA-256 of its content in hexadecimal; absent for imports of format 1.
     pub(crate) digest: Option<String>,
-    /// The code of the item that was deleted, where the digest is not known.
+    /// The code of the deleted item. It identifies the content where the digest is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<String>,
 }
 
-/// The key of an imported file: the label of the folder that was imported, and the path below it.
+/// The key of an imported file: the label of the imported folder, and the path below it.
 pub(crate) fn import_key(root: &str, path: &str) -> String {
     format!("{root}\0{path}")
 }
 
-/// The key of a file that format 1 kept by its path alone.
+/// The key of a file that format 1 identified only by its path.
 pub(crate) fn legacy_import_key(path: &str) -> String {
     import_key("", path)
 }
 
-/// Codes that items of an id had and that were removed or replaced, so that they stay away when an index is built anew that has them.
+/// Codes of an id that were removed or replaced. They stay removed when the index is rebuilt from codes that contain them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FormerCodes {
     pub(super) codes: Vec<String>,
-    /// Format 1 kept that an item was removed, and not its code.
+    /// Whether format 1 recorded a removal, whose code it did not store.
     pub(crate) has_unknown: bool,
 }
 
@@ -81,7 +81,7 @@ impl FormerCodes {
         self.codes.retain(|known| known != code);
     }
 
-    /// Whether an item of this id had that code.
+    /// Whether this code was removed or replaced.
     pub(crate) fn contains(&self, code: &str) -> bool {
         self.codes.iter().any(|known| known == code)
     }

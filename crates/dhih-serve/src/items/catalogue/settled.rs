@@ -5,16 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::Catalogue;
 use super::journal::{Meta, SETTLED, UNTOUCHED, head_of, random, restart};
-use super::position::Position;
+use super::position::{Position, Settled};
 use crate::Result;
-
-/// What the index had when a change was begun.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Settled {
-    /// The number of the last change.
-    pub(super) number: u64,
-    pub(super) untouched: u64,
-}
 
 impl Catalogue {
     /// Notes the fingerprint of the items that the next change does not touch. It is written with the change.

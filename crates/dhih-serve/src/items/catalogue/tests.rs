@@ -1,4 +1,4 @@
-//! The catalogue alone: what is committed is there again, format 1 is carried over, what is not its own is refused.
+//! Tests of the catalogue alone: committed changes are read back, format 1 is migrated, and files of others are refused.
 
 use super::*;
 
@@ -54,7 +54,7 @@ fn an_item_that_is_replaced_or_moved_leaves_its_code_behind() {
     catalogue.commit(&change(&[entry(7, "0b", "a.png")], &[])).unwrap();
     let former = catalogue.former_codes(7).unwrap();
     assert!(former.contains("0a") && !former.contains("0b"));
-    // Back again: the code is not a former one any more.
+    // The item is added again, so its code is not a former one any more.
     catalogue.commit(&change(&[entry(7, "0a", "a.png")], &[])).unwrap();
     assert!(!catalogue.former_codes(7).unwrap().contains("0a"));
     catalogue.commit(&Change { moved: &[(7, 12)], ..Change::default() }).unwrap();
@@ -66,7 +66,7 @@ fn an_item_that_is_replaced_or_moved_leaves_its_code_behind() {
     assert!(catalogue.former_codes(7).unwrap().contains("0a"));
 }
 
-/// Writes a catalogue as format 1 did.
+/// Writes a catalogue in format 1.
 fn write_format_1(dir: &Path) {
     let database = redb::Database::create(dir.join(FILE)).unwrap();
     let change = database.begin_write().unwrap();
@@ -93,7 +93,7 @@ fn a_catalogue_of_format_1_is_carried_over() {
         let former = catalogue.former_codes(3).unwrap();
         assert!(former.has_unknown && !former.contains("03"));
     }
-    // A file gets a key of its own, once.
+    // A file of format 1 gets its own key once.
     let catalogue = Catalogue::open(dir.path()).unwrap();
     let key = import_key("cam", "a.png");
     let claim = Claim { path: "a.png".into(), key: key.clone(), digest: "d".into() };

@@ -1,4 +1,4 @@
-//! `Attributes`: what is kept of one item; `Metadata`: its JSON object, bounded.
+//! `Attributes`: what users store with one item. `Metadata`: its JSON object, whose size is bounded.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,12 +10,12 @@ const METADATA: usize = 16 << 10;
 /// The longest external id, in bytes.
 pub(crate) const EXTERNAL_ID: usize = 256;
 
-/// What users keep with an item.
+/// What users store with an item.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Attributes {
-    /// The item's code in hexadecimal: of an item with another code, in an index that was built anew, these are not the attributes.
+    /// The code of the item in hexadecimal. If a rebuilt index has another code under this id, the attributes belong to another item.
     pub(crate) code: String,
-    /// An id of the user's own, which no two items share.
+    /// An external id, which no two items share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) external_id: Option<String>,
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
@@ -23,7 +23,7 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    /// Whether there is nothing to keep.
+    /// Whether there is nothing to store.
     pub(crate) fn is_empty(&self) -> bool {
         self.external_id.is_none() && self.metadata.is_empty()
     }
@@ -35,10 +35,10 @@ impl Attributes {
 pub(crate) struct Metadata(Map<String, Value>);
 
 impl Metadata {
-    /// Checks what a client sent.
+    /// Checks the metadata of a request.
     ///
     /// # Errors
-    /// Anything but an object; one that is too long.
+    /// When the value is not an object, or is too long.
     pub(crate) fn new(value: Value) -> Result<Self, Fault> {
         let object = match value {
             Value::Object(object) => object,
@@ -58,7 +58,7 @@ impl Metadata {
         self.0.is_empty()
     }
 
-    /// The value of a field; `None` where there is none, or it is null.
+    /// The value of a field; `None` where it is missing or null.
     pub(super) fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())
     }
@@ -68,10 +68,10 @@ impl Metadata {
     }
 }
 
-/// Refuses an external id that is empty, too long or not of one line.
+/// Refuses an external id that is empty, is too long, or has control characters.
 ///
 /// # Errors
-/// As said.
+/// When the external id is refused.
 pub(crate) fn check_external_id(id: &str) -> Result<(), Fault> {
     if id.is_empty() || id.len() > EXTERNAL_ID || id.chars().any(char::is_control) {
         return Err(Fault(format!(

@@ -1,4 +1,4 @@
-//! `Fields`: the fields of the metadata that filters may name, and the types of their values.
+//! `Fields`: the declared fields of the metadata, which filters can use, and the types of their values.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,35 +10,35 @@ use utoipa::ToSchema;
 
 use super::{Fault, Metadata};
 
-/// The most fields that may be declared.
+/// The most fields that can be declared.
 const MOST_FIELDS: usize = 64;
 /// The longest name of a field, in bytes.
 const NAME: usize = 64;
-/// The longest value of a field of keywords, in bytes.
+/// The longest value of a keyword field, in bytes.
 const KEYWORD: usize = 256;
-/// The most values that one item may have in a field.
+/// The most values of one item in a field.
 const MOST_VALUES: usize = 64;
-/// Whole numbers up to this one are exact.
+/// Integers up to this one are exact in a 64-bit floating-point number.
 const EXACT: u64 = 1 << 53;
 
-/// What the values of a field are.
+/// The type of the values of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
-    /// Text, which is compared as a whole; ranges go by its bytes, so that dates as `2026-11-30` are in order.
+    /// Text, which is compared as a whole. Ranges compare bytes, so that dates such as `2026-11-30` are in order.
     Keyword,
     /// A number.
     Number,
-    /// True or false.
+    /// A boolean.
     Bool,
 }
 
-/// A field that is declared, as the command line has it: `NAME=TYPE`.
+/// A declaration of a field on the command line: `NAME=TYPE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldDeclaration {
-    /// The field's name.
+    /// The name of the field.
     pub name: String,
-    /// What its values are.
+    /// The type of its values.
     pub of: FieldType,
 }
 
@@ -61,20 +61,27 @@ impl FromStr for FieldDeclaration {
 #[serde(transparent)]
 pub(crate) struct Fields(BTreeMap<String, FieldType>);
 
-/// A value as it is compared.
+/// A value in a form that can be compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Key {
     Bool(bool),
-    /// A number in an order that is that of the numbers.
+    /// The bits of a number, transformed so that their order is that of the numbers.
     Number(u64),
     Keyword(String),
+}
+
+impl FromIterator<(String, FieldType)> for Fields {
+    /// Collects fields that were checked when they were declared.
+    fn from_iter<I: IntoIterator<Item = (String, FieldType)>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
+    }
 }
 
 impl Fields {
     /// Checks a declaration.
     ///
     /// # Errors
-    /// Too many fields; a name that is empty or too long.
+    /// When there are too many fields, or a name is empty or too long.
     pub(crate) fn new(fields: BTreeMap<String, FieldType>) -> Result<Self, Fault> {
         if fields.len() > MOST_FIELDS {
             let count = fields.len();
@@ -89,7 +96,7 @@ impl Fields {
         }
     }
 
-    /// These fields and others, which take the places of those of their names.
+    /// These fields with `others` added. A field of the same name is replaced.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -99,7 +106,8 @@ impl Fields {
         Self::new(fields)
     }
 
-    /// The value that a text stands for, as a table has it: of a field of numbers or truth values what it says, otherwise the text itself.
+    /// The value of a text in a table: a number or a boolean if the field has this type and the text can be parsed, otherwise the text
+    /// itself.
     pub(crate) fn value_of(&self, field: &str, text: &str) -> Value {
         let read = match self.0.get(field) {
             Some(FieldType::Number) => {
@@ -128,10 +136,10 @@ impl Fields {
         })
     }
 
-    /// The values that metadata has in the declared fields.
+    /// The values of the declared fields in metadata.
     ///
     /// # Errors
-    /// A value that is not of its field's type.
+    /// When a value has another type than its field.
     pub(super) fn keys(&self, metadata: &Metadata) -> Result<Vec<(String, Vec<Key>)>, Fault> {
         let mut all = Vec::new();
         for (name, of) in &self.0 {
@@ -153,10 +161,10 @@ impl Fields {
         Ok(all)
     }
 
-    /// Refuses metadata whose values are not of their fields' types.
+    /// Refuses metadata with values of other types than their fields.
     ///
     /// # Errors
-    /// As said.
+    /// When a value has another type.
     pub(crate) fn check(&self, metadata: &Metadata) -> Result<(), Fault> {
         self.keys(metadata).map(drop)
     }
@@ -172,7 +180,7 @@ impl FieldType {
         }
     }
 
-    /// A value as it is compared, or what is wrong with it.
+    /// The comparable form of a value. The error says what is wrong with the value.
     pub(super) fn key(self, value: &Value) -> Result<Key, String> {
         let too_long = || {
             Err(format!(
@@ -211,7 +219,7 @@ impl FieldType {
 }
 
 impl Key {
-    /// A finite number. Of the zeros there is one.
+    /// The key of a finite number. Both zeros have the same key.
     fn of_number(number: f64) -> Self {
         let bits = (number + 0.0).to_bits();
         let sign = 1 << 63;
@@ -232,7 +240,7 @@ impl Key {
     }
 }
 
-/// The values between two bounds; `None` where the one is beyond the other, so that no value is.
+/// The range between two bounds; `None` if it is empty, because `BTreeMap::range` would panic.
 pub(super) fn range(from: Bound<Key>, to: Bound<Key>) -> Option<(Bound<Key>, Bound<Key>)> {
     use Bound::{Excluded, Included};
     let is_empty = match (&from, &to) {

@@ -1,4 +1,4 @@
-//! `MetadataFilter`: what a client asks of the metadata, read from JSON, checked against the declared fields, and answered from the postings.
+//! `MetadataFilter`: a filter of the metadata, parsed from JSON, checked against the declared fields, and evaluated by the postings.
 
 use std::ops::Bound;
 
@@ -11,10 +11,11 @@ use super::{Fault, FieldType, Fields, Postings};
 
 /// The longest filter, in bytes of JSON.
 const FILTER: usize = 16 << 10;
-/// How deep filters may lie in filters.
+/// The greatest depth of nested filters.
 const DEPTH: usize = 8;
 
-/// A filter as JSON has it: an item passes if it meets all of `must`, none of `must_not`, and of `should`, where that is given, at least one.
+/// A filter as parsed from JSON. An item passes if it meets all of `must`, none of `must_not` and, where `should` is given, at least one of
+/// `should`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Filter {
@@ -23,26 +24,27 @@ struct Filter {
     must_not: Option<Vec<Condition>>,
 }
 
-/// A condition: a `field` with one of `equals`, `any`, `range` and `exists`; or a filter in it, of `must`, `should` and `must_not`.
+/// A condition: a `field` with exactly one of `equals`, `any`, `range` and `exists`; or a nested filter with `must`, `should` and
+/// `must_not`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Condition {
     /// The name of a declared field.
     field: Option<String>,
-    /// The field has this value, or it is one of its values.
+    /// The field has this value, or has it among several values.
     equals: Option<Value>,
-    /// The field has one of these values.
+    /// The field has at least one of these values.
     any: Option<Vec<Value>>,
-    /// The field has a value between these bounds.
+    /// The field has a value within these bounds.
     range: Option<Range>,
-    /// Whether the field has a value at all.
+    /// Whether the field has any value.
     exists: Option<bool>,
     must: Option<Vec<Condition>>,
     should: Option<Vec<Condition>>,
     must_not: Option<Vec<Condition>>,
 }
 
-/// Bounds of a value: at least one, and at most one on each side.
+/// The bounds of a range: at least one, and at most one on each side.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Range {
@@ -52,13 +54,13 @@ struct Range {
     lte: Option<Value>,
 }
 
-/// A filter that was read and checked against the declared fields.
+/// A filter that was parsed and checked against the declared fields.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct MetadataFilter(Expression);
+pub(crate) struct MetadataFilter(pub(super) Expression);
 
-/// A filter as it is answered.
+/// A filter in the form in which it is evaluated.
 #[derive(Debug, Clone, PartialEq)]
-enum Expression {
+pub(super) enum Expression {
     All(Vec<Expression>),
     Any(Vec<Expression>),
     Not(Box<Expression>),
@@ -68,11 +70,11 @@ enum Expression {
 }
 
 impl MetadataFilter {
-    /// Reads a filter.
+    /// Parses a filter.
     ///
     /// # Errors
-    /// A text that is too long, no JSON, or has other fields than a filter; a field of the metadata that is not declared; a value that is not of
-    /// its field's type; a condition that says nothing, or two things.
+    /// When the text is too long, is not JSON, or has unknown members; when a field is not declared, or a value has another type than its
+    /// field; when a condition has no or several tests.
     pub(crate) fn parse(text: &str, fields: &Fields) -> Result<Self, Fault> {
         if text.len() > FILTER {
             let bytes = text.len();
@@ -85,7 +87,7 @@ impl MetadataFilter {
         Lists { must, should, must_not }.expression(fields, 0).map(Self)
     }
 
-    /// The items that it lets through. A field that was declared when it was read and is no more has no values.
+    /// The items that pass. A field whose declaration was removed after parsing counts as having no values.
     pub(crate) fn matching(&self, postings: &Postings) -> IdSet {
         self.0.matching(postings)
     }

@@ -1,8 +1,10 @@
-//! Sets of items by id: `Few`, the items of one value, which are often one; and `IdSet`, what a filter lets through, which may be all but some.
+//! Sets of item ids: `Few`, the items with one value, of which there is often only one; and `IdSet`, the result of a filter, which may be
+//! all items but some.
 
 use roaring::RoaringTreemap;
 
-/// The items of one value. A field of many values, such as a time, has one item each, for which a bitmap would be large.
+/// The items with one value. In a field of many distinct values, such as a time, each value has one item, for which a bitmap would be
+/// wasteful.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Few {
     One(u64),
@@ -18,7 +20,7 @@ impl Few {
         }
     }
 
-    /// Takes an item out; whether no item is left.
+    /// Removes an item. Returns whether no item is left.
     pub(super) fn remove(&mut self, id: u64) -> bool {
         match self {
             Self::One(one) => *one == id,
@@ -37,7 +39,7 @@ impl Few {
     }
 }
 
-/// The items of several values.
+/// The union of the items of several values.
 pub(super) fn union<'a>(values: impl Iterator<Item = &'a Few>) -> RoaringTreemap {
     let (mut single, mut all) = (Vec::new(), RoaringTreemap::new());
     for few in values {
@@ -46,14 +48,14 @@ pub(super) fn union<'a>(values: impl Iterator<Item = &'a Few>) -> RoaringTreemap
             Few::Many(ids) => all |= &**ids,
         }
     }
-    // In order they go in without a search for the place of each.
+    // Inserting them in order avoids a search for each position.
     single.sort_unstable();
     single.dedup();
     let single = RoaringTreemap::from_sorted_iter(single).unwrap_or_default();
     all | single
 }
 
-/// Some items, or all but some: of which items there are in all, a filter knows nothing.
+/// Some items, or all but some. A filter does not know which items there are, so a negation stays a complement.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum IdSet {
     Of(RoaringTreemap),

@@ -1,16 +1,19 @@
-//! What users keep with an item beside its code: a JSON object, its metadata, and an id of their own. Filters go by the metadata.
+//! What users store with an item beside its code: a JSON object, its metadata, and an external id. Filters use the metadata.
 //!
 //! ```text
-//! attributes.rs: what is kept of one item -> postings.rs: the items of each value of a declared field -> filter.rs: the items that a filter lets through
-//!                                            fields.rs: which fields are declared, and of what type
+//! attributes.rs (what users store with an item) -> postings.rs (the items of each value of a declared field)
+//! fields.rs (the declared fields and their types) ---^   -> filter.rs (the items that pass a filter)
+//! json_path.rs (a filter in the language of PostgreSQL)
 //! ```
 //!
-//! This knows no disk: the catalogue keeps the attributes and the declaration, and has the postings in memory.
+//! This folder does not access the disk: the catalogue stores the attributes and the declaration, and holds the postings in memory.
 
 mod attributes;
 mod fields;
 mod filter;
 mod ids;
+#[cfg(feature = "postgres")]
+pub(crate) mod json_path;
 mod postings;
 
 pub(crate) use self::attributes::{Attributes, EXTERNAL_ID, Metadata, check_external_id};

@@ -1,9 +1,10 @@
-//! `Postings`: the items of each value of each declared field, in memory. Every change of the attributes goes through it.
+//! `Postings`: the items of each value of each declared field, in memory. Every change of attributes updates them.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use roaring::RoaringTreemap;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fields::{Key, range};
@@ -20,25 +21,26 @@ pub(crate) struct Postings {
 #[derive(Debug, Clone, Default)]
 struct Field {
     by_value: BTreeMap<Key, Few>,
-    /// The items that have a value.
+    /// The items with any value.
     all: RoaringTreemap,
 }
 
-/// What a field has.
-#[derive(Debug, Clone, PartialEq)]
+/// The counts of a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FieldCounts {
     pub(crate) name: String,
+    #[serde(rename = "type")]
     pub(crate) of: FieldType,
-    /// Items that have a value.
+    /// Items with any value.
     pub(crate) items: u64,
-    /// Different values.
+    /// Distinct values.
     pub(crate) distinct: usize,
     /// The most frequent values, each with its number of items.
     pub(crate) values: Vec<(Value, u64)>,
 }
 
 impl Postings {
-    /// Postings of no item yet.
+    /// Postings without items.
     pub(crate) fn new(fields: Fields) -> Self {
         let by_field = fields.iter().map(|(name, _)| (name.to_owned(), Field::default())).collect();
         Self { fields, by_field }
@@ -49,7 +51,7 @@ impl Postings {
         &self.fields
     }
 
-    /// Adds an item. What is not of its field's type, which a change has refused before, is left out.
+    /// Adds an item. Values of another type than their field are left out; changes with such values are refused earlier.
     pub(crate) fn insert(&mut self, id: u64, metadata: &Metadata) {
         for (name, keys) in self.fields.keys(metadata).unwrap_or_default() {
             let Some(field) = self.by_field.get_mut(&name) else { continue };
@@ -60,7 +62,7 @@ impl Postings {
         }
     }
 
-    /// Takes out an item that was added with this metadata.
+    /// Removes an item that was added with this metadata.
     pub(crate) fn remove(&mut self, id: u64, metadata: &Metadata) {
         for (name, keys) in self.fields.keys(metadata).unwrap_or_default() {
             let Some(field) = self.by_field.get_mut(&name) else { continue };
@@ -73,13 +75,14 @@ impl Postings {
         }
     }
 
-    /// What each field has, with at most `most` of its values.
+    /// The counts of each field, with at most `most` of its values.
     pub(crate) fn counts(&self, most: usize) -> Vec<FieldCounts> {
         let counts = |(name, of): (&str, FieldType)| {
             let field = &self.by_field[name];
             let mut values: Vec<_> =
                 field.by_value.iter().map(|(key, ids)| (key, ids.len())).collect();
-            // The most frequent first; of equally frequent ones the least. Of a million values all are not sorted for the few that are told.
+            // The most frequent first, equally frequent ones by value. Selecting before sorting avoids sorting all of a million values for
+            // the few that are listed.
             let by_count =
                 |(a, of_a): &(&Key, u64), (b, of_b): &(&Key, u64)| of_b.cmp(of_a).then(a.cmp(b));
             if most < values.len() {
@@ -98,13 +101,13 @@ impl Postings {
         self.fields.iter().map(counts).collect()
     }
 
-    /// The items that have one of some values.
+    /// The items that have at least one of these values.
     pub(super) fn with_any(&self, field: &str, keys: &[Key]) -> RoaringTreemap {
         let Some(field) = self.by_field.get(field) else { return RoaringTreemap::new() };
         union(keys.iter().filter_map(|key| field.by_value.get(key)))
     }
 
-    /// The items that have a value between two bounds.
+    /// The items with a value within the bounds.
     pub(super) fn within(&self, field: &str, from: Bound<Key>, to: Bound<Key>) -> RoaringTreemap {
         match (self.by_field.get(field), range(from, to)) {
             (Some(field), Some(bounds)) => union(field.by_value.range(bounds).map(|(_, ids)| ids)),
@@ -112,7 +115,7 @@ impl Postings {
         }
     }
 
-    /// The items that have any value.
+    /// The items with any value.
     pub(super) fn with_value(&self, field: &str) -> RoaringTreemap {
         self.by_field.get(field).map(|field| field.all.clone()).unwrap_or_default()
     }

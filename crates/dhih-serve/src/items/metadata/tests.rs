@@ -1,4 +1,4 @@
-//! Filters against an oracle that looks at each item, and what is refused.
+//! Filters are compared with an oracle that examines each item, and invalid input is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ fn fields() -> Fields {
     Fields::new(declared.map(|(name, of)| (name.to_owned(), of)).into()).unwrap()
 }
 
-/// Metadata of many kinds: fields that are missing, null, lists, and one that is not declared.
+/// Metadata of many kinds: missing fields, nulls, lists, and an undeclared field.
 fn metadata(id: u64) -> Value {
     let mut object = json!({"camera": (["a", "b", "c"][id as usize % 3]), "note": {"n": id}});
     if !id.is_multiple_of(5) {
@@ -57,7 +57,7 @@ fn less(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Whether an item passes, looked at by itself.
+/// Whether an item passes a filter: the oracle.
 fn passes(item: &Value, filter: &Value) -> bool {
     let list = |name: &str| filter[name].as_array();
     let all =
@@ -97,7 +97,7 @@ fn found(postings: &Postings, filter: &Value) -> BTreeSet<u64> {
     }
 }
 
-/// A filter of random conditions, of any depth up to three.
+/// A filter of random conditions, nested up to three levels.
 fn random_filter(next: &mut impl FnMut(u64) -> u64, depth: u64) -> Value {
     let mut filter = json!({});
     for name in ["must", "should", "must_not"] {
@@ -145,7 +145,7 @@ fn filters_let_through_what_an_oracle_does_whatever_was_changed() {
     let mut items: BTreeMap<u64, Value> = (0..ITEMS).map(|id| (id, metadata(id))).collect();
     let mut kinds = [0; 3];
     for _ in 0..3000 {
-        // An item gets other metadata, or none.
+        // Replace the metadata of an item by that of another, or by none.
         let (id, other) = (next(ITEMS), next(ITEMS));
         let before =
             items.insert(id, if other < 20 { json!({}) } else { metadata(other) }).unwrap();
@@ -158,7 +158,7 @@ fn filters_let_through_what_an_oracle_does_whatever_was_changed() {
         kinds[usize::from(!expected.is_empty()) + usize::from(expected.len() as u64 == ITEMS)] += 1;
     }
     assert!(kinds.iter().all(|count| *count > 50), "{kinds:?}");
-    // All went in and out: what is left is as if it had been there alone.
+    // Removing all items leaves the postings empty.
     for (id, item) in items {
         postings.remove(id, &Metadata::new(item).unwrap());
     }

@@ -1,5 +1,5 @@
-//! Connections: a limited number at a time, whose clients must make progress (`timed_stream.rs`); and stopping, which lets the requests
-//! that are under way end.
+//! Accepts a limited number of connections, whose clients must make progress (`timed_stream.rs`), and shuts down gracefully: requests in
+//! progress are answered first.
 
 mod timed_stream;
 
@@ -40,17 +40,17 @@ use crate::operation::connection::Connection;
 use crate::operation::tls::Tls;
 use crate::{Error, Result};
 
-/// How long to wait before the next connection is accepted where accepting one failed, for want of file descriptors for example.
+/// The pause after accepting a connection has failed, for example for lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How connections are served.
+/// The settings for connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Connections at a time; further ones wait to be accepted.
+    /// The most connections at a time; further ones wait to be accepted.
     pub max_connections: usize,
-    /// How long a client may take.
+    /// The time limits of clients.
     pub timeouts: Timeouts,
-    /// How long requests that are under way may take to end after the listener has closed.
+    /// How long requests in progress may take after the listener has closed.
     pub drain: Duration,
 }
 
@@ -64,30 +64,29 @@ impl Default for ServerConfig {
     }
 }
 
-/// Listens on `addr`; port 0 takes a free one.
+/// Listens on `addr`; with port 0, on a free port.
 ///
 /// # Errors
-/// When the address cannot be had.
+/// When the service cannot listen on the address.
 pub async fn bind(addr: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(addr).await.map_err(|source| Error::Bind { addr, source })
 }
 
-/// A router behind a listener.
+/// A router with a listener.
 #[derive(Debug)]
 pub struct Server {
-    /// Where connections come from.
+    /// Accepts the connections.
     pub listener: TcpListener,
-    /// What answers them.
+    /// Answers the requests.
     pub app: Router,
-    /// How they are served.
+    /// The settings for connections.
     pub config: ServerConfig,
-    /// Where it is given, connections are encrypted.
+    /// Encrypts connections if present.
     pub tls: Option<Arc<Tls>>,
 }
 
 impl Server {
-    /// Serves until `stop` resolves, then closes the listener and lets requests that are under way end, for at most
-    /// [`ServerConfig::drain`].
+    /// Serves until `stop` resolves. Then closes the listener and waits for requests in progress, for at most [`ServerConfig::drain`].
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let Self { listener, app, config, tls } = self;
         let graceful = GracefulShutdown::new();
@@ -110,7 +109,7 @@ impl Server {
                     continue;
                 }
             };
-            // An answer is written as a whole: waiting for more to send would only delay it.
+            // An answer is written as a whole; Nagle's algorithm would only delay it.
             let _ = stream.set_nodelay(true);
             let requests = Requests::default();
             let stream = TimedStream::new(stream, config.timeouts, requests.clone());
@@ -137,7 +136,7 @@ impl Server {
     }
 }
 
-/// A connection that was accepted, and what answers it.
+/// An accepted connection with its router.
 struct Served {
     app: Router,
     about: Connection,
@@ -164,7 +163,7 @@ impl Served {
                 )
             }
         });
-        // The stream has timeouts of its own, which tell a header that does not come from a connection that is idle.
+        // The stream has its own timeouts, which distinguish a slow header from an idle connection.
         let connection = http1::Builder::new()
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), answer);
@@ -174,7 +173,7 @@ impl Served {
     }
 }
 
-/// The body of an answer. Its request is under way until it was handed over to be written.
+/// The body of an answer. Its request counts as in progress until the body is dropped, after it was handed over for writing.
 struct Answer {
     body: Body,
     _under_way: UnderWay,

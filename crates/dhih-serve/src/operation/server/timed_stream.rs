@@ -1,8 +1,8 @@
-//! A connection whose client must make progress: it may take only so long to send a header, to stay idle between two requests, and to
-//! read an answer.
+//! A connection whose client must make progress. There are time limits for sending a header, for the idle time between two requests, and
+//! for reading an answer.
 //!
-//! The time for a request's body and for its answer to be made is not limited here but by the request's own time limit
-//! (`http/layers/time_limit.rs`); [`Requests`] says whether one is under way.
+//! The time for the body of a request and for computing its answer is not limited here, but by the request's own time limit
+//! (`http/layers/time_limit.rs`). [`Requests`] tells whether a request is in progress.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,17 +14,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A client that reads more slowly than this for long is cut off, in bytes a second.
+/// Clients that read more slowly than this for a long time are disconnected, in bytes per second.
 const SLOWEST: u32 = 4096;
 
-/// How long a client may take.
+/// The time limits of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a TLS handshake and a request's header to arrive, from the connection or from the header's first byte on.
+    /// For a TLS handshake, and for the header of a request, counted from the connection or from the first byte of the header.
     pub header: Duration,
     /// Between the end of a request and the beginning of the next one.
     pub idle: Duration,
-    /// For all the time in which an answer waits for the client to read; it grows back with what is read, at 4 KiB a second.
+    /// For all the time that writing an answer waits for the client. It is restored by what the client reads, at 4 KiB per second.
     pub write: Duration,
 }
 
@@ -35,7 +35,7 @@ impl Default for Timeouts {
     }
 }
 
-/// The requests of a connection: how many have begun, with their header, and how many have ended, with their answer.
+/// Counts the requests of a connection: those that have begun, with their header, and those that have ended, with their answer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Requests(Arc<Counts>);
 
@@ -45,7 +45,7 @@ struct Counts {
     ended: AtomicUsize,
 }
 
-/// A request that is under way until this is dropped.
+/// A request that is in progress until this is dropped.
 #[derive(Debug)]
 pub(super) struct UnderWay(Requests);
 
@@ -70,36 +70,36 @@ impl Drop for UnderWay {
     }
 }
 
-/// What the next bytes from the client are.
+/// What the next bytes from the client belong to.
 #[derive(Debug, Clone, Copy)]
 enum Expected {
-    /// The rest of a header, or a handshake, that began at this time.
+    /// A header or handshake, which began at this time.
     Header(Instant),
-    /// A new request; the last one ended at this time.
+    /// A new request; the previous one ended at this time.
     Request(Instant),
-    /// Parts of a request that is under way.
+    /// A request in progress.
     Body,
 }
 
-/// A stream with timeouts. Where one passes, reading or writing fails with [`io::ErrorKind::TimedOut`].
+/// A stream with time limits. When one passes, reading or writing fails with [`io::ErrorKind::TimedOut`].
 #[derive(Debug)]
 pub(super) struct TimedStream<S> {
     stream: S,
     timeouts: Timeouts,
     requests: Requests,
     expected: Expected,
-    /// Requests that had ended when the client was last waited for.
+    /// The number of requests that had ended when the stream last began to wait for the client.
     ended: usize,
     read_timer: Pin<Box<Sleep>>,
-    /// How much longer the client may let an answer wait.
+    /// How much longer writing may wait for the client.
     patience: Duration,
-    /// Since when a write waits for the client.
+    /// The time since which a write has been waiting for the client.
     blocked_since: Option<Instant>,
     write_timer: Pin<Box<Sleep>>,
 }
 
 impl<S> TimedStream<S> {
-    /// Times a connection that was made just now.
+    /// A stream for a connection that has just been made.
     pub(super) fn new(stream: S, timeouts: Timeouts, requests: Requests) -> Self {
         let now = Instant::now();
         Self {
@@ -125,7 +125,7 @@ impl<S> TimedStream<S> {
         self.ended = ended;
     }
 
-    /// Fails where the client has taken too long to send what is expected; else the task is woken when it has.
+    /// Fails if the client has exceeded the time limit for the expected bytes. Otherwise the task is woken when the limit passes.
     fn poll_read_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let deadline = match self.expected {
             Expected::Body => return Poll::Pending,
@@ -135,21 +135,21 @@ impl<S> TimedStream<S> {
         poll_deadline(self.read_timer.as_mut(), deadline, context)
     }
 
-    /// Begins to time an idle connection once an answer is written.
+    /// Starts the timer for an idle connection once an answer is written.
     ///
-    /// A server that read while the request was under way, to learn whether the client is still there, waits for the client's next
-    /// bytes from then on and does not read again after the answer. The timer wakes it if they do not come.
+    /// While a request is in progress, hyper reads in order to notice a closed connection. It then waits for the next bytes of the client
+    /// and does not read again after the answer. The timer wakes it if no bytes come.
     fn expect_next_request(&mut self, context: &mut Context<'_>) {
         if matches!(self.expected, Expected::Body) && !self.requests.are_under_way() {
             self.before_read();
-            // A deadline that has passed already is told by the read that follows at once.
+            // If the limit has already passed, wake the task: its next read returns the error.
             if self.poll_read_timeout(context).is_ready() {
                 context.waker().wake_by_ref();
             }
         }
     }
 
-    /// Keeps account of a write: one that waits for the client takes of its patience, one that went on gives some back.
+    /// Accounts for a write: waiting for the client uses up its time, and progress restores it.
     fn poll_write_timeout<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(stream.read_u8().await.unwrap(), b'a');
         let request = requests_2.begin();
         assert_eq!(stream.read_u8().await.unwrap(), b'b');
-        // While a request is under way nothing is expected of the client here.
+        // No time limit for reading applies while a request is in progress.
         let idle = tokio::time::timeout(1000 * SECOND, stream.read_u8()).await;
         assert!(idle.is_err());
         drop(request);
@@ -295,7 +295,7 @@ mod tests {
             assert_eq!(stream.read_u8().await.unwrap(), b'c');
             stream.read_u8().await.unwrap_err()
         };
-        // Idle for 50 seconds, then a header that stops after its first byte.
+        // The connection is idle for 50 seconds, then a header stops after its first byte.
         assert_eq!((read.await.kind(), started.elapsed().as_secs()), (TimedOut, 55));
 
         let (_client, mut stream, requests_3) = pair();
@@ -306,7 +306,7 @@ mod tests {
         drop((client.write_all(b"").await, requests));
     }
 
-    /// A server does not read again after its answer where it waits for the client's bytes already.
+    /// A server that already waits for bytes of the client does not read again after its answer.
     #[tokio::test(start_paused = true)]
     async fn an_answer_begins_the_time_of_an_idle_connection() {
         let (client, mut stream, requests) = pair();

@@ -1,5 +1,5 @@
-//! A small run directory made on the spot (random network, drawn images, real index), and requests against the router.
-#![allow(dead_code)] // The tests of the store use a part of it.
+//! A small run directory that is created for each test (random network, drawn images, real index), and requests to the router.
+#![allow(dead_code)] // The tests of the store use only a part of it.
 
 mod shapes;
 
@@ -29,18 +29,18 @@ pub use shapes::{CLASSES, SIDE, picture};
 /// Items in the database, and held-out queries.
 pub const ITEMS: usize = 60;
 pub const SAMPLES: usize = 12;
-/// Bits of a code: no multiple of eight, so that padding is met.
+/// Bits of a code. This is not a multiple of eight, so that padding is tested.
 pub const BITS: usize = 44;
 
-/// A name of the service, as browsers send it.
+/// A host name of the service, as browsers send it.
 pub const HOST: HeaderValue = HeaderValue::from_static("localhost:7878");
 
-/// A run directory that goes away with the test.
+/// A run directory that is removed after the test.
 pub struct Fixture {
     dir: TempDir,
 }
 
-/// An answer, read to its end.
+/// A complete answer.
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -48,12 +48,12 @@ pub struct Answer {
 }
 
 impl Fixture {
-    /// A whole run: model, codes, queries, gallery, configuration, evaluation, index.
+    /// A complete run: model, codes, queries, gallery, configuration, evaluation and index.
     pub fn new() -> Self {
         Self::with(0, None)
     }
 
-    /// A whole run of the model that `seed` makes, with ids of its own.
+    /// A complete run with the model of `seed` and with the given ids.
     pub fn with(seed: u64, ids: Option<Vec<u64>>) -> Self {
         let fixture = Self { dir: tempfile::tempdir().unwrap() };
         write_run(fixture.run(), seed, ids, ITEMS, SAMPLES);
@@ -72,7 +72,7 @@ impl Fixture {
         Run::load(self.run(), &self.file("index"), Access::ReadOnly)
     }
 
-    /// To be changed: by one at a time.
+    /// The run, opened for writing, which only one process may do at a time.
     pub fn writable(&self) -> Run {
         Run::load(self.run(), &self.file("index"), Access::Writable).unwrap()
     }
@@ -81,7 +81,7 @@ impl Fixture {
         app(state(self.writable(), Limits::default(), Keys::default()))
     }
 
-    /// Why the run does not load.
+    /// The error of loading the run.
     pub fn refusal(&self) -> String {
         self.load().expect_err("must be refused").to_string()
     }
@@ -116,7 +116,7 @@ pub fn state(run: Run, limits: Limits, keys: Keys) -> Arc<AppState> {
     Arc::new(AppState::new(run, limits, keys, QueueConfig::default()).unwrap())
 }
 
-/// Writes a whole run into `dir`.
+/// Writes a complete run into `dir`.
 pub fn write_run(dir: &Path, seed: u64, ids: Option<Vec<u64>>, items: usize, samples: usize) {
     let model = dir.join("model.safetensors");
     write_model(&model, seed);
@@ -146,7 +146,7 @@ pub fn write_run(dir: &Path, seed: u64, ids: Option<Vec<u64>>, items: usize, sam
     std::fs::write(dir.join("evaluation.json"), "{\"map\": 0.875}").unwrap();
 }
 
-/// Writes thumbnails, both sets `[n, SIDE, SIDE, 3]`.
+/// Writes thumbnails; both sets have the shape `[n, SIDE, SIDE, 3]`.
 pub fn write_gallery(path: &Path, database: &[u8], queries: &[u8]) {
     let view = |images: &[u8]| {
         let shape = vec![images.len() / (SIDE * SIDE * 3), SIDE, SIDE, 3];
@@ -202,7 +202,7 @@ pub fn form(field: &str, bytes: &[u8]) -> Request<Body> {
     post("/v1/search", "multipart/form-data; boundary=edge", body)
 }
 
-/// A form of many fields; those named `image` are files.
+/// A form with several fields; those named `image` are files.
 pub fn fields(path: &str, fields: &[(&str, &[u8])]) -> Request<Body> {
     let mut body = Vec::new();
     for (name, bytes) in fields {
@@ -231,7 +231,7 @@ pub fn with_method(method: Method, path: &str) -> Request<Body> {
     Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
 }
 
-/// Sends a request, to this machine by name unless it says otherwise.
+/// Sends a request. Unless it has a `host` header, it names this machine.
 pub async fn send(app: &Router, mut request: Request<Body>) -> Answer {
     request.headers_mut().entry(header::HOST).or_insert(HOST);
     let response = app.clone().oneshot(request).await.unwrap();
@@ -246,13 +246,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The answer of a request that must succeed.
+    /// The JSON of an answer that must be successful.
     pub fn ok(&self) -> serde_json::Value {
         assert_eq!(self.status, StatusCode::OK, "{}", String::from_utf8_lossy(&self.body));
         self.json()
     }
 
-    /// Checks a refusal: status, word, and that the sentence says what is expected of it.
+    /// Checks a refusal: its status, its code, and that its message contains `says`.
     pub fn refused(&self, status: u16, code: &str, says: &str) {
         let json = self.json();
         let error = &json["error"];

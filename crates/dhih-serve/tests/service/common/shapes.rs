@@ -1,11 +1,11 @@
-//! Drawn 32 x 32 images of a few classes: enough for a network to tell apart, and to look at.
+//! Drawn 32 x 32 images of a few classes, which a network and a person can tell apart.
 
 /// Pixels a side.
 pub const SIDE: usize = 32;
-/// What is drawn; image `i` is of class `i % 6`.
+/// The drawn shapes; image `i` is of class `i % 6`.
 pub const CLASSES: [&str; 6] = ["disc", "square", "ring", "cross", "stripes", "diamond"];
 
-/// Image `i`, `[SIDE, SIDE, 3]`: always the same bytes for the same `i`.
+/// Image `i`, `[SIDE, SIDE, 3]`. The same `i` always gives the same bytes.
 pub fn picture(i: usize) -> Vec<u8> {
     let class = i % CLASSES.len();
     let vary = |salt: usize, span: usize| (i * 7919 + salt * 104_729) / 13 % span;

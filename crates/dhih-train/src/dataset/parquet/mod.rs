@@ -1,8 +1,11 @@
 //! Sets of Parquet files with labelled pictures in the schema of the Hugging Face library `datasets`: a column `img` or `image` with a member
-//! `bytes`, and a column `label` or a list `labels`. The name of a file, or of a folder above it, denotes the part of the set. `table.rs` reads
-//! a file, and `columns.rs` reads the values of a column.
+//! `bytes`, and a column `label` or a list `labels`. The name of a file, or of a folder above it, denotes the part of the set. `table.rs` is a
+//! file of it, `reading.rs` reads one, and `columns.rs` reads the values of a column: these two are there with the feature `parquet`.
 
+#[cfg(feature = "parquet")]
 mod columns;
+#[cfg(feature = "parquet")]
+mod reading;
 mod table;
 
 use std::collections::BTreeSet;

@@ -20,7 +20,7 @@ const FLAT_BATCH: usize = 64;
 /// The least time for which batches are measured.
 const MIN_TIME: Duration = Duration::from_millis(200);
 
-/// Microseconds a query.
+/// Microseconds per query.
 #[derive(Debug, Serialize)]
 struct Times {
     mean: f64,
@@ -49,11 +49,11 @@ struct Measured {
     batch: f64,
     /// Batches of the queries on all threads.
     batch_threads: f64,
-    /// The nearest of all codes without an index; absent for a radius.
+    /// The nearest of all codes without an index; absent for searches within a radius.
     flat: Option<FlatTimes>,
 }
 
-/// Microseconds a query of a scan of all codes, equal ones too, on one thread.
+/// Microseconds per query of a scan of all codes, including equal ones, on one thread.
 #[derive(Debug, Serialize)]
 struct FlatTimes {
     /// One by one.

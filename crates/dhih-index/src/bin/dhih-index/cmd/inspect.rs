@@ -11,7 +11,7 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
     print(&Index::open(&args.index)?.info(), args.json)
 }
 
-/// Prints it as one JSON object, or as lines for people.
+/// Prints the contents of an index as one JSON object or as text.
 pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
     let mut out = io::stdout().lock();
     if json {
@@ -42,7 +42,7 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// For which searches the tables are of use, by estimate.
+/// The searches for which the tables are useful, by estimate.
 fn good_for(prospects: Prospects) -> String {
     let Prospects { radius, radius_us, neighbour, nearest_us, scan_us, .. } = prospects;
     let within = match radius {

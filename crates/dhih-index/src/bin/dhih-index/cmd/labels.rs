@@ -15,7 +15,7 @@ const LISTED: usize = 20;
 /// The number of the class that `--label` names.
 pub(crate) fn number_of(text: &str, index: &Index) -> Result<i64> {
     let classes = index.classes();
-    // The normal form in which an accent is one character, however the name of a class folder spells it.
+    // Names are compared in Unicode normal form C, because the name of a class folder may spell an accent as a separate character.
     let is_named = |class: &String| class.nfc().eq(text.nfc());
     let exact = classes.iter().position(|class| class == text);
     if let Some(class) = exact.or_else(|| classes.iter().position(is_named)) {

@@ -1,4 +1,4 @@
-//! The commands, one file each. Their flags: `cli.rs`.
+//! The commands, one in each file. `cli.rs` has their flags.
 
 pub(crate) mod bench;
 pub(crate) mod build;

@@ -128,7 +128,7 @@ pub(crate) fn read_set(file: &Path, bits: u32) -> dhih_index::Result<CodeSet> {
     }
 }
 
-/// The places of a row of k-NN hits in a file: no more than the index has items.
+/// The number of places in a row of k-NN hits in a file: `k`, but at most the number of items.
 pub(crate) fn places(k: usize, index: &Index) -> usize {
     let places = k.min(index.len());
     if places < k {

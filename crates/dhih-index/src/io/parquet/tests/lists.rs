@@ -1,5 +1,5 @@
-//! Codes as lists: of their bytes, as pandas writes numpy rows, and of +1 and -1, as deep-hashing scripts keep them. Such a column was once refused
-//! as absent.
+//! Codes as lists: of their bytes, as pandas writes numpy rows, and of +1 and -1, as deep-hashing scripts save them. The bug: such a column
+//! was reported as missing.
 
 use std::fs::File;
 use std::sync::Arc;

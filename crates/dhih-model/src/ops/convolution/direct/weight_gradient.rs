@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::border::patches;
 use super::grid;
-use crate::ops::convolution::geometry::{Geometry, by_channel};
+use crate::ops::convolution::geometry::{Band, Geometry, by_channel};
 use crate::ops::convolution::outer::Outer;
 use crate::ops::convolution::product::{Segment, Strides};
 use crate::ops::scratch::{Buffer, Scratch, with_scratch};
@@ -54,7 +54,8 @@ impl DirectWeights {
         let (count, width) = (columns.len(), Self::width(columns));
         let part = geometry.patch_len() * width;
         with_scratch(|Scratch { padded, widened, .. }| {
-            for piece in geometry.pieces(x.len() / geometry.image(), 0..geometry.out.0) {
+            let band = Band { images: 0..x.len() / geometry.image(), rows: 0..geometry.out.0 };
+            for piece in geometry.pieces(&band) {
                 let (x, xs) = patches(geometry, x, &piece, padded);
                 let first =
                     piece.images.start * geometry.output() + piece.rows.start * geometry.out_row();

@@ -75,7 +75,7 @@ impl QuantizedConvolution {
 
     /// Whether each pixel is convolved by itself, and has a scale of its own.
     pub(crate) fn has_own_scales(geometry: &Geometry) -> bool {
-        geometry.kernel == (1, 1) && geometry.config.stride == 1 && !geometry.has_border()
+        geometry.is_pointwise()
     }
 
     /// For a geometry that it [`Self::is_for`].
@@ -126,7 +126,7 @@ impl QuantizedConvolution {
             let parts = y.par_chunks_mut(PIXELS * to).zip(x.par_chunks(PIXELS * from));
             return parts.run(|(y, x)| self.pixels(x, y));
         }
-        self.geometry.run_in_bands(x, n, y, |x, rows, y| self.run(x, rows, y));
+        self.geometry.run_in_bands((x, n), 1, y, |x, rows, y| self.run(x, rows, y));
     }
 
     /// The output rows `rows` of each image in `x`: all of them where there are several images.
@@ -147,7 +147,7 @@ impl QuantizedConvolution {
     }
 
     fn epilogue(&self) -> Epilogue<'_> {
-        Epilogue { bias: self.bias.as_deref(), range: self.activation.range() }
+        Epilogue { bias: self.bias.as_deref(), activation: self.activation }
     }
 
     /// Up to [`PIXELS`] pixels, each with its own scale.
@@ -179,7 +179,8 @@ impl QuantizedConvolution {
         let row = geometry.out_row();
         let to = Strides { image: rows.len() * row, row, column: geometry.pixel };
         with_scratch(|Scratch { quantized, .. }| {
-            for piece in geometry.pieces(x.len() / geometry.image(), rows.clone()) {
+            let band = Band { images: 0..x.len() / geometry.image(), rows: rows.clone() };
+            for piece in geometry.pieces(&band) {
                 let (bytes, from) = self.bytes_of(x, scale, &piece, quantized);
                 let start = piece.images.start * to.image + (piece.rows.start - rows.start) * row;
                 let Band { images, rows } = piece;

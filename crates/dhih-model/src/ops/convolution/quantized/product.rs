@@ -210,7 +210,7 @@ unsafe fn one_tile<D: Dot, const P: usize, const J: usize>(
                 let scaled = sums[p][j].floats().mul(scale);
                 let moved = D::Floats::splat(-zero).mul_add(sum, scaled);
                 let mut y = D::Floats::splat(step).mul_add(moved, bias);
-                if let Some((low, high)) = job.epilogue.range {
+                if let Some((low, high)) = job.epilogue.activation.range() {
                     y = y.max(D::Floats::splat(low)).min(D::Floats::splat(high));
                 }
                 y.store_first(places[p].y.add(j * lanes), left.saturating_sub(j * lanes));

@@ -18,7 +18,9 @@ use super::packed::{Packed, blocks};
 use super::product::{Epilogue, Grid, Product, Segment, Strides};
 use crate::ops::Tasks;
 use crate::ops::scratch::{Buffer, Scratch, with_scratch};
+use crate::ops::shared::Shared;
 use crate::ops::simd::isa;
+use crate::ops::tasks::threads;
 
 /// The tiles of an image.
 #[derive(Debug, Clone, Copy)]
@@ -63,27 +65,36 @@ impl Tiles {
         in_cache.max(balanced).clamp(36, 192).next_multiple_of(6)
     }
 
-    /// The tiles of `images` images that produce the output rows `rows`, in groups.
-    fn groups(&self, images: usize, rows: Range<usize>) -> impl Iterator<Item = Vec<Tile>> + use<> {
-        let (group, columns) = (self.group(), self.size.1);
+    /// The tiles of `images` images that produce the output rows `rows`.
+    fn all(&self, images: usize, rows: Range<usize>) -> impl Iterator<Item = Tile> + use<> {
+        let columns = self.size.1;
         let lines = rows.start / OUTPUT..rows.end.div_ceil(OUTPUT);
-        let tiles = (0..images).flat_map(move |image| {
+        (0..images).flat_map(move |image| {
             let lines = lines.clone();
             lines.flat_map(move |row| (0..columns).map(move |column| (image, row, column)))
-        });
-        let mut tiles = tiles.peekable();
+        })
+    }
+
+    /// As [`Self::all`], in groups.
+    fn groups(&self, images: usize, rows: Range<usize>) -> impl Iterator<Item = Vec<Tile>> + use<> {
+        let group = self.group();
+        let mut tiles = self.all(images, rows).peekable();
         std::iter::from_fn(move || {
             tiles.peek()?;
             Some(tiles.by_ref().take(group).collect())
         })
     }
 
-    /// Transforms input tiles to `planes`: `[positions, tiles, channels]`, with planes of `plane` values and channels filled up to complete
-    /// vectors.
-    fn transform_inputs(&self, x: &[f32], tiles: &[Tile], planes: &mut [f32], plane: usize) {
+    /// Transforms input tiles to `planes`, in which they have the places from 0 on: `[positions, tiles, channels]`, with planes of `plane`
+    /// values and channels filled up to complete vectors.
+    ///
+    /// # Safety
+    /// While this runs, no one else accesses the places of these tiles.
+    unsafe fn transform_inputs(&self, x: &[f32], tiles: &[Tile], planes: Shared<'_>, plane: usize) {
         let Geometry { height, width, channels, .. } = self.geometry;
         let (zeros, tile) = (vec![0f32; channels], filled(channels));
-        assert!(plane >= tiles.len() * tile && planes.len() >= POSITIONS * plane);
+        let end = (POSITIONS - 1) * plane + tiles.len() * tile;
+        assert!(plane >= tiles.len() * tile && planes.len() >= end, "planes too short");
         for (at, &(image, row, column)) in tiles.iter().enumerate() {
             let image = &x[image * height * width * channels..][..height * width * channels];
             let pixels: [*const f32; POSITIONS] = std::array::from_fn(|i| {
@@ -93,7 +104,7 @@ impl Tiles {
                 if inside { image[(y * width + x) * channels..].as_ptr() } else { zeros.as_ptr() }
             });
             // SAFETY: each pixel points to `channels` values, of the image or of `zeros`; the assertion covers the planes.
-            unsafe { input_tile(&pixels, channels, planes[at * tile..].as_mut_ptr(), plane) }
+            unsafe { input_tile(&pixels, channels, planes.from(at * tile).as_mut_ptr(), plane) }
         }
     }
 
@@ -206,49 +217,137 @@ impl Winograd {
 
     /// Computes the output rows `rows` of each image, which begin at a multiple of four.
     pub(super) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32], epilogue: Epilogue<'_>) {
-        let Geometry { channels, out_channels, out, .. } = self.tiles.geometry;
+        let Geometry { out, .. } = self.tiles.geometry;
         let images = x.len() / self.tiles.geometry.image();
-        let pixel_len = self.tiles.geometry.pixel;
-        let image_len = rows.len() * out.1 * pixel_len;
         assert!(rows.start.is_multiple_of(OUTPUT) && rows.end <= out.0, "rows of whole tiles");
-        let (from_width, to_width) = (filled(channels), filled(out_channels));
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= to_width), "bias too short");
-        let bias = epilogue.bias.map(<[f32]>::as_ptr);
-        let segments = [Segment { offset: 0, len: channels }];
+        let y = Shared::new(y);
         for tiles in self.tiles.groups(images, rows.clone()) {
-            let count = tiles.len();
-            let (from_plane, to_plane) =
-                (plane_len(count, channels), plane_len(count, out_channels));
             with_scratch(|Scratch { inputs, outputs, .. }| {
-                let inputs = inputs.resize(POSITIONS * from_plane);
-                let outputs = outputs.resize(POSITIONS * to_plane);
-                self.tiles.transform_inputs(x, &tiles, inputs, from_plane);
-                let planes =
-                    inputs.chunks_exact(from_plane).zip(outputs.chunks_exact_mut(to_plane));
-                for (matrix, (from, to)) in self.positions.iter().zip(planes) {
-                    let (segments, epilogue) = (&segments[..], Epilogue::NONE);
-                    let job = Product { grid: line(count), segments, matrix, epilogue };
-                    job.run((from, strides(from_width)), (to, strides(to_width)));
-                }
-                for (at, &(image, row, column)) in tiles.iter().enumerate() {
-                    let pixels: [*mut f32; OUTPUT * OUTPUT] = std::array::from_fn(|i| {
-                        let (py, px) = (row * OUTPUT + i / OUTPUT, column * OUTPUT + i % OUTPUT);
-                        if py >= rows.end || px >= out.1 {
-                            return std::ptr::null_mut();
-                        }
-                        let pixel = (py - rows.start) * out.1 + px;
-                        y[image * image_len + pixel * pixel_len..][..out_channels].as_mut_ptr()
-                    });
-                    let from = outputs[at * to_width..].as_ptr();
-                    // SAFETY: planes hold `count` tiles of `to_width` values, and each pixel that is not null has room for `out_channels`
-                    // values.
-                    unsafe {
-                        let epilogue = (bias, epilogue.range);
-                        output_tile(from, to_plane, out_channels, epilogue, &pixels);
-                    }
+                let mut planes = self.planes(tiles.len(), inputs, outputs);
+                // SAFETY: planes and output are borrowed by this call alone.
+                unsafe {
+                    let inputs = Shared::new(planes.inputs.0);
+                    self.tiles.transform_inputs(x, &tiles, inputs, planes.inputs.1);
+                    planes.pairs().for_each(|pair| self.multiply(pair, tiles.len()));
+                    self.transform_outputs(&planes, 0, &tiles, &rows, y, epilogue);
                 }
             });
         }
+    }
+
+    /// Whether the tiles of `n` images have fewer values than the weights. Then all threads compute them together, position by position, and
+    /// each weight is read once.
+    pub(super) fn has_few_tiles(&self, n: usize) -> bool {
+        let Geometry { channels, out_channels, .. } = self.tiles.geometry;
+        n * self.tiles.size.0 * self.tiles.size.1 * (channels + out_channels)
+            < channels * out_channels
+    }
+
+    /// Computes `n` images, all tiles at once, on all threads.
+    pub(super) fn run_together(&self, x: &[f32], n: usize, y: &mut [f32], epilogue: Epilogue<'_>) {
+        let rows = 0..self.tiles.geometry.out.0;
+        let (from_width, y) = (filled(self.tiles.geometry.channels), Shared::new(y));
+        let tiles: Vec<Tile> = self.tiles.all(n, rows.clone()).collect();
+        let part = tiles.len().div_ceil(4 * threads()).max(1);
+        with_scratch(|Scratch { inputs, outputs, .. }| {
+            let mut planes = self.planes(tiles.len(), inputs, outputs);
+            let (inputs, plane) = (Shared::new(planes.inputs.0), planes.inputs.1);
+            tiles.par_chunks(part).enumerate().run(|(number, tiles)| {
+                let inputs = inputs.from(number * part * from_width);
+                // SAFETY: each task has other tiles.
+                unsafe { self.tiles.transform_inputs(x, tiles, inputs, plane) }
+            });
+            let pairs: Vec<_> = planes.pairs().collect();
+            pairs.into_par_iter().run(|pair| self.multiply(pair, tiles.len()));
+            tiles.par_chunks(part).enumerate().run(|(number, tiles)| {
+                // SAFETY: each task has other tiles, and with them other pixels.
+                unsafe { self.transform_outputs(&planes, number * part, tiles, &rows, y, epilogue) }
+            });
+        });
+    }
+
+    fn planes<'a>(
+        &self,
+        tiles: usize,
+        inputs: &'a mut Buffer,
+        outputs: &'a mut Buffer,
+    ) -> Planes<'a> {
+        let Geometry { channels, out_channels, .. } = self.tiles.geometry;
+        let (from, to) = (plane_len(tiles, channels), plane_len(tiles, out_channels));
+        Planes {
+            inputs: (inputs.resize(POSITIONS * from), from),
+            outputs: (outputs.resize(POSITIONS * to), to),
+        }
+    }
+
+    /// The products of `count` tiles at one position.
+    fn multiply(&self, (position, from, to): (usize, &[f32], &mut [f32]), count: usize) {
+        let Geometry { channels, out_channels, .. } = self.tiles.geometry;
+        let segments = &[Segment { offset: 0, len: channels }];
+        let (matrix, epilogue) = (&self.positions[position], Epilogue::NONE);
+        let job = Product { grid: line(count), segments, matrix, epilogue };
+        job.run((from, strides(filled(channels))), (to, strides(filled(out_channels))));
+    }
+
+    /// Transforms products back, of tiles from number `first` on, to the output rows `rows` of each image.
+    ///
+    /// # Safety
+    /// While this runs, no one else accesses the pixels of these tiles in `y`.
+    unsafe fn transform_outputs(
+        &self,
+        planes: &Planes<'_>,
+        first: usize,
+        tiles: &[Tile],
+        rows: &Range<usize>,
+        y: Shared<'_>,
+        epilogue: Epilogue<'_>,
+    ) {
+        let Geometry { out_channels, out, pixel: pixel_len, .. } = self.tiles.geometry;
+        let (width, (outputs, plane)) = (filled(out_channels), &planes.outputs);
+        let image_len = rows.len() * out.1 * pixel_len;
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= width), "bias too short");
+        assert!(outputs.len() >= (POSITIONS - 1) * plane + (first + tiles.len()) * width);
+        let bias = epilogue.bias.map(<[f32]>::as_ptr);
+        for (at, &(image, row, column)) in tiles.iter().enumerate() {
+            let pixels: [*mut f32; OUTPUT * OUTPUT] = std::array::from_fn(|i| {
+                let (py, px) = (row * OUTPUT + i / OUTPUT, column * OUTPUT + i % OUTPUT);
+                if py >= rows.end || px >= out.1 {
+                    return std::ptr::null_mut();
+                }
+                let pixel = (py - rows.start) * out.1 + px;
+                let to = y.from(image * image_len + pixel * pixel_len);
+                assert!(to.len() >= out_channels, "an output too short");
+                to.as_mut_ptr()
+            });
+            let from = outputs[(first + at) * width..].as_ptr();
+            // SAFETY: planes hold a value for each output channel of each tile, and each pixel that is not null has room for as many. The
+            // caller promises that no one else accesses them.
+            unsafe {
+                let clamps = (bias, epilogue.activation.range());
+                output_tile(from, *plane, out_channels, clamps, &pixels);
+                if epilogue.activation.needs_input() {
+                    for pixel in pixels.into_iter().filter(|pixel| !pixel.is_null()) {
+                        let values = std::slice::from_raw_parts_mut(pixel, out_channels);
+                        epilogue.activation.apply_in_place(values);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tiles in the transformed domain, position by position, each with the distance from one position to the next.
+struct Planes<'a> {
+    inputs: (&'a mut [f32], usize),
+    outputs: (&'a mut [f32], usize),
+}
+
+impl Planes<'_> {
+    /// The planes of each position.
+    fn pairs(&mut self) -> impl Iterator<Item = (usize, &[f32], &mut [f32])> {
+        let (inputs, outputs) = (&self.inputs, &mut self.outputs);
+        let pairs = inputs.0.chunks_exact(inputs.1).zip(outputs.0.chunks_exact_mut(outputs.1));
+        pairs.enumerate().map(|(position, (from, to))| (position, from, to))
     }
 }
 
@@ -291,7 +390,8 @@ impl WinogradWeights {
             with_scratch(|Scratch { inputs, outputs, .. }| {
                 let inputs = inputs.resize(POSITIONS * x_plane);
                 let outputs = outputs.resize(POSITIONS * dy_plane);
-                self.tiles.transform_inputs(x, &tiles, inputs, x_plane);
+                // SAFETY: the planes are borrowed by this call alone.
+                unsafe { self.tiles.transform_inputs(x, &tiles, Shared::new(inputs), x_plane) }
                 self.tiles.transform_gradients(dy, columns, &tiles, outputs, dy_plane);
                 let planes = inputs.chunks_exact(x_plane).zip(outputs.chunks_exact(dy_plane));
                 for ((x, dy), sum) in planes.zip(sum.chunks_exact_mut(channels * width)) {
