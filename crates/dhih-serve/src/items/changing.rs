@@ -50,7 +50,7 @@ impl LocalItems {
             Err(error @ Error::DiskFull { .. }) => Err(ChangeError::Failed(error)),
             Err(error) => Err(ChangeError::NotWritable(error)),
         };
-        writing.publish(&changes);
+        self.publish(writing, &mut changes);
         let error = match &done {
             Ok(_) => None,
             Err(
@@ -83,6 +83,7 @@ impl LocalItems {
         is_made: impl Fn(&Index) -> bool,
     ) -> Result<Arc<Index>, ChangeError> {
         let Steps { change, batch, touched } = steps;
+        self.touch(writing.catalogue(), changes, touched.iter().map(|it| it.id));
         let made = writing.commit(&change).and_then(|()| self.apply(changes, &batch));
         let Err(error) = made else { return Ok(self.index()) };
         tracing::error!(%error, "a change of the items failed");
@@ -95,6 +96,19 @@ impl LocalItems {
                 tracing::error!(error = %unsettled, "it is not known yet whether the change was made");
                 Err(ChangeError::OutcomeUnknown(error))
             }
+        }
+    }
+
+    /// Notes which items a change is about before it is written anywhere.
+    pub(super) fn touch(
+        &self,
+        catalogue: Option<&Arc<Catalogue>>,
+        changes: &mut Changes,
+        touched: impl Iterator<Item = u64>,
+    ) {
+        let untouched = changes.fingerprint.begin(&self.index(), touched);
+        if let (Some(catalogue), Some(untouched)) = (catalogue, untouched) {
+            catalogue.set_untouched(untouched);
         }
     }
 
@@ -200,6 +214,26 @@ impl LocalItems {
         Ok(())
     }
 
+    /// Lets followers be given the changes so far, where none is left half made.
+    fn publish(&self, writing: &Writing, changes: &mut Changes) {
+        let Some(catalogue) = writing.catalogue().filter(|it| it.published().is_some()) else {
+            return;
+        };
+        if !changes.unsettled.is_empty() {
+            return;
+        }
+        match catalogue.publish() {
+            Ok(()) => {
+                if let Some(all) = changes.fingerprint.end(&self.index()) {
+                    catalogue.set_untouched(all);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "followers are given the last change with the next one");
+            }
+        }
+    }
+
     /// Retries in the background until changes are possible again, or until these items are dropped.
     fn recover_in_background(self: &Arc<Self>, writing: &Writing) {
         if writing.is_recovering.swap(true, Ordering::Relaxed) {
@@ -236,7 +270,7 @@ impl LocalItems {
         }
         match usable {
             Ok(()) => {
-                writing.publish(&changes);
+                self.publish(writing, &mut changes);
                 writing.is_broken.store(false, Ordering::Relaxed);
                 tracing::info!("items can be changed again");
             }

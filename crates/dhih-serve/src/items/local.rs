@@ -12,8 +12,9 @@ use dhih_index::{Filter, Index, IndexWriter};
 
 use super::agreement::{is_current, reconcile};
 use super::catalogue::{Catalogue, Lineage};
+use super::fingerprint::Fingerprint;
 use super::numbering::Numbering;
-use super::replaying::outstanding;
+use super::replaying::{check_unchanged, outstanding};
 use super::selections::Selections;
 use super::writing::{Changes, Writing};
 use super::{Access, ChangeError, ItemShape, LabelShape};
@@ -82,18 +83,26 @@ impl LocalItems {
                     primary = primary_of(&dir, catalogue, access)?;
                     let shape = ItemShape::of(&index);
                     // The ids of a rebuilt index may belong to other items, so the journal applies only to the same index.
-                    if catalogue.index_id()?.is_some_and(|id| id == index.id())
-                        && let Some(batch) = outstanding(catalogue, &index, &shape)?
-                    {
-                        writer.apply(&batch).map_err(failed)?;
+                    if catalogue.index_id()?.is_some_and(|id| id == index.id()) {
+                        check_unchanged(catalogue, &index)?;
+                        if let Some(batch) = outstanding(catalogue, &index, &shape)? {
+                            writer.apply(&batch).map_err(failed)?;
+                        }
                     }
                     reconcile(&dir, &mut writer, catalogue, &shape)?;
                     catalogue.publish()?;
                 }
                 let index = writer.snapshot();
+                let mut fingerprint = Fingerprint::default();
+                if let Some(catalogue) = catalogue.as_ref().filter(|it| it.published().is_some()) {
+                    fingerprint = Fingerprint::of(&index);
+                    if let Some(all) = fingerprint.end(&index) {
+                        catalogue.settle(all)?;
+                    }
+                }
                 catalogue.as_ref().map_or(Ok(()), |it| it.read_attributes(is_current(&index)))?;
                 let numbers = Numbering::after(&index, catalogue.as_deref())?;
-                let writing = Writing::new(catalogue, Changes::new(writer, numbers));
+                let writing = Writing::new(catalogue, Changes::new(writer, numbers, fingerprint));
                 writing.primary.store(primary.map(Arc::new));
                 (index, Some(writing))
             }

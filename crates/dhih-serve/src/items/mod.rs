@@ -18,6 +18,7 @@ mod agreement;
 pub(crate) mod catalogue;
 mod changing;
 mod checking;
+mod fingerprint;
 mod handover;
 mod keeping;
 mod local;

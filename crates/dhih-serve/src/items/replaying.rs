@@ -2,13 +2,14 @@
 //! it is promoted. This file also finds the changes that the index may lack after a crash, because they follow from the journal in the same
 //! way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dhih_index::{Batch, Index};
 
 use super::agreement::is_current;
 use super::catalogue::{Catalogue, LoggedChange, PayloadError, Position, ReadChange, Record};
+use super::fingerprint::{Fingerprint, of_all_but};
 use super::numbering::Numbering;
 use super::writing::{Changes, Unsettled};
 use super::{ChangeError, ItemShape, LocalItems};
@@ -41,9 +42,14 @@ impl LocalItems {
     /// When the catalogue cannot be written to.
     pub(crate) fn keep_journal(self: &Arc<Self>, bytes: u64) -> Result<(), ChangeError> {
         match self.is_changeable() {
-            true => {
-                self.maintain(|writing, _| Ok(self.make_catalogue(writing)?.keep_journal(bytes)?))
-            }
+            true => self.maintain(|writing, changes| {
+                let catalogue = self.make_catalogue(writing)?;
+                if catalogue.published().is_none() {
+                    changes.fingerprint = Fingerprint::of(&self.index());
+                    self.touch(Some(catalogue), changes, std::iter::empty());
+                }
+                Ok(catalogue.keep_journal(bytes)?)
+            }),
             false => Ok(()),
         }
     }
@@ -88,15 +94,17 @@ impl LocalItems {
         state: &mut Changes,
         changes: &[(LoggedChange, ReadChange)],
     ) -> Result<(), ChangeError> {
+        let touched = || changes.iter().flat_map(|(_, change)| change.ids());
+        let untouched = state.fingerprint.begin(&self.index(), touched());
+        untouched.into_iter().for_each(|untouched| catalogue.set_untouched(untouched));
         let made =
             catalogue.replay(changes).and_then(|()| self.apply_outstanding(catalogue, state));
-        let touched = changes.iter().flat_map(|(_, change)| change.ids());
         if let Err(error) = made {
             tracing::error!(%error, "changes of the primary could not be made; they are ended before others are");
-            state.unsettled.extend(touched.map(|id| Unsettled { id, undo: None }));
+            state.unsettled.extend(touched().map(|id| Unsettled { id, undo: None }));
             return Err(ChangeError::OutcomeUnknown(error));
         }
-        touched.for_each(|id| state.numbers.note(id));
+        touched().for_each(|id| state.numbers.note(id));
         if changes.iter().any(|(_, change)| change.fields.is_some()) {
             catalogue.read_attributes(is_current(&self.index()))?;
         }
@@ -167,6 +175,33 @@ fn read(
     Ok((all, last))
 }
 
+/// Compares an index with the fingerprint in its journal. If another program has changed the index, a new history begins, because the journal
+/// lacks these changes.
+pub(super) fn check_unchanged(catalogue: &Catalogue, index: &Index) -> Result<()> {
+    let (Some(published), Some(head)) = (catalogue.published(), catalogue.head()?) else {
+        return Ok(());
+    };
+    let mut touched = BTreeSet::new();
+    for change in catalogue.logged(published.number, head.number, usize::MAX)? {
+        touched.extend(decoded(catalogue, &change)?.ids());
+    }
+    if of_all_but(index, &touched) != catalogue.untouched() {
+        tracing::warn!(
+            "the index was changed by another program: followers have to take all items anew"
+        );
+        catalogue.begin_anew()?;
+    }
+    Ok(())
+}
+
+fn decoded(catalogue: &Catalogue, change: &LoggedChange) -> Result<ReadChange> {
+    ReadChange::decode(&change.payload).map_err(|error| Error::Journal {
+        path: catalogue.path().to_owned(),
+        number: change.number,
+        reason: error.to_string(),
+    })
+}
+
 /// The batch that applies to the index the changes after the published position; `None` if the index has them all.
 pub(super) fn outstanding(
     catalogue: &Catalogue,
@@ -179,11 +214,7 @@ pub(super) fn outstanding(
     // The last state of each item: its record, or `None` if it was removed.
     let mut wanted: BTreeMap<u64, Option<Record>> = BTreeMap::new();
     for change in catalogue.logged(published.number, head.number, usize::MAX)? {
-        let read = ReadChange::decode(&change.payload).map_err(|error| Error::Journal {
-            path: catalogue.path().to_owned(),
-            number: change.number,
-            reason: error.to_string(),
-        })?;
+        let read = decoded(catalogue, &change)?;
         wanted.extend(read.removed.into_iter().map(|removal| (removal.id, None)));
         wanted.extend(read.added.into_iter().map(|entry| (entry.id, Some(entry.record))));
     }

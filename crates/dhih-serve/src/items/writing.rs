@@ -11,6 +11,7 @@ use super::ChangeError;
 use super::additions::Additions;
 use super::agreement::is_current;
 use super::catalogue::{Catalogue, Change, Removal};
+use super::fingerprint::Fingerprint;
 use super::numbering::Numbering;
 use crate::Result;
 
@@ -42,6 +43,8 @@ pub(super) struct Changes {
     pub(super) unsettled: Vec<Unsettled>,
     /// The idempotency keys of the requests of these changes.
     pub(super) keys: Vec<String>,
+    /// That of the index, where a journal is kept.
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// An item of a change whose outcome may become unknown.
@@ -83,18 +86,6 @@ impl Writing {
         self.catalogue().map_or(Ok(()), |catalogue| catalogue.commit(change))
     }
 
-    /// Lets followers fetch all changes so far, unless the outcome of one is unknown.
-    pub(super) fn publish(&self, changes: &Changes) {
-        let Some(catalogue) = self.catalogue().filter(|it| it.published().is_some()) else {
-            return;
-        };
-        if changes.unsettled.is_empty()
-            && let Err(error) = catalogue.publish()
-        {
-            tracing::warn!(%error, "followers are given the last change with the next one");
-        }
-    }
-
     /// Whether the path of the catalogue, if there is one, still leads to the open file.
     pub(super) fn is_catalogue_current(&self) -> bool {
         self.catalogue().is_none_or(|catalogue| catalogue.is_current())
@@ -128,7 +119,8 @@ impl Writing {
 }
 
 impl Changes {
-    pub(super) fn new(writer: IndexWriter, numbers: Numbering) -> Self {
-        Self { writer: Some(writer), numbers, unsettled: Vec::new(), keys: Vec::new() }
+    pub(super) fn new(writer: IndexWriter, numbers: Numbering, fingerprint: Fingerprint) -> Self {
+        let (unsettled, keys) = Default::default();
+        Self { writer: Some(writer), numbers, unsettled, keys, fingerprint }
     }
 }

@@ -34,12 +34,17 @@ pub(crate) enum History {
 }
 
 /// A snapshot of the catalogue.
-pub(crate) struct CatalogueSnapshot(ReadTransaction);
+pub(crate) struct CatalogueSnapshot {
+    tables: ReadTransaction,
+    /// The fingerprint of all items of the index of this moment.
+    all: u64,
+}
 
 impl Catalogue {
     /// A snapshot of the catalogue. It is unaffected by later changes.
     pub(crate) fn snapshot(&self) -> Result<CatalogueSnapshot> {
-        self.database.begin_read().map(CatalogueSnapshot)
+        let all = self.untouched();
+        self.database.begin_read().map(|tables| CatalogueSnapshot { tables, all })
     }
 
     /// Replaces the file of the catalogue by a copy, which has no bytes of deleted values. There must be no concurrent change.
@@ -78,10 +83,12 @@ impl CatalogueSnapshot {
             let database = redb::Database::create(path)?;
             let change = database.begin_write()?;
             self.copy(&change, copied)?;
-            copy_table(&self.0, &change, ANSWERS, |_, _| Ok(history != History::Rewritten))?;
-            copy_table(&self.0, &change, ANSWER_ORDER, |_, _| Ok(history != History::Rewritten))?;
+            copy_table(&self.tables, &change, ANSWERS, |_, _| Ok(history != History::Rewritten))?;
+            copy_table(&self.tables, &change, ANSWER_ORDER, |_, _| {
+                Ok(history != History::Rewritten)
+            })?;
             match history {
-                History::Kept | History::Rewritten => journal::forget(&change)?,
+                History::Kept | History::Rewritten => journal::forget(&change, self.all)?,
                 History::Dropped => journal::disown(&change)?,
             }
             change.commit()?;
@@ -91,7 +98,7 @@ impl CatalogueSnapshot {
     }
 
     fn copy(&self, to: &WriteTransaction, copied: Copied) -> Result<(), Fault> {
-        let Self(from) = self;
+        let from = &self.tables;
         copy_table(from, to, META, |_, _| Ok(true))?;
         copy_table(from, to, FIELDS, |_, _| Ok(true))?;
         copy_table(from, to, ITEMS, |_, _| Ok(true))?;

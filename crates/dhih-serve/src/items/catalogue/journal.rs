@@ -10,6 +10,7 @@
 //! A change that moves items or binds the catalogue to another index is not logged. It begins a new history, and followers have to fetch a
 //! snapshot.
 
+use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 use super::change::Change;
 use super::database::Fault;
 use super::payload::{self, ReadChange};
-use super::position::{Chain, LoggedChange, Position};
+use super::position::{Chain, LoggedChange, Position, Settled};
 use super::{Catalogue, FORMAT, FORMAT_KEY, META};
 use crate::Result;
 
@@ -30,7 +31,9 @@ const BASE: &str = "journal_base";
 /// The position after the last change.
 const HEAD: &str = "journal_head";
 /// The number of the last published change, as of the last append. The changes after it may be missing from the index.
-const SETTLED: &str = "journal_settled";
+pub(super) const SETTLED: &str = "journal_settled";
+/// The fingerprint of the items of the index that no change after the settled one touches.
+pub(super) const UNTOUCHED: &str = "journal_untouched";
 /// The total size of the kept rows in bytes, and its upper bound.
 const BYTES: &str = "journal_bytes";
 const LIMIT: &str = "journal_limit";
@@ -40,7 +43,7 @@ pub(super) const PRIMARY: &str = "journal_primary";
 /// The address of the former primary. Present only in a copy that was promoted.
 pub(super) const FORMER_PRIMARY: &str = "journal_former_primary";
 /// The rows of `META` that are removed from a copy that begins a history of its own.
-const OWN: [&str; 7] = [BASE, HEAD, SETTLED, BYTES, LIMIT, PRIMARY, FORMER_PRIMARY];
+const OWN: [&str; 8] = [BASE, HEAD, SETTLED, UNTOUCHED, BYTES, LIMIT, PRIMARY, FORMER_PRIMARY];
 /// The format of a catalogue with a journal. It differs from the one without, so that programs that do not know the journal refuse the
 /// file. They would change the tables without logging the changes.
 pub(super) const FORMAT_WITH_JOURNAL: u32 = FORMAT + 1;
@@ -53,11 +56,13 @@ const ROW_HEAD: usize = 40;
 pub(super) struct Journal {
     /// The position of the last change that the index has; `None` if no journal is kept.
     published: watch::Sender<Option<Position>>,
+    /// The fingerprint of the items of the index that the next change does not touch.
+    pub(super) untouched: AtomicU64,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { published: watch::Sender::new(None) }
+        Self { published: watch::Sender::new(None), untouched: AtomicU64::new(0) }
     }
 }
 
@@ -87,7 +92,8 @@ impl Catalogue {
             }
             let head = head_of(change)?;
             if head.is_none() {
-                restart(change, Position { number: 0, chain: random()? })?;
+                let at = Position { number: 0, chain: random()? };
+                restart(change, at, self.untouched())?;
             }
             let mut meta = change.open_table(META)?;
             meta.insert(LIMIT, &*bytes.to_string())?;
@@ -109,6 +115,7 @@ impl Catalogue {
     /// Restores the published position from the disk after opening. It may be earlier than the actual one, because it is stored only
     /// together with the next change.
     pub(super) fn read_published(&self) -> Result<()> {
+        self.set_untouched(self.database.read(|tables| read_number(tables, UNTOUCHED))?);
         let published = self.database.read(|tables| {
             let Some(head) = read_position(tables, HEAD)? else { return Ok(None) };
             let settled = read_number(tables, SETTLED)?;
@@ -182,12 +189,12 @@ impl Catalogue {
     /// # Errors
     /// When the disk is full or fails.
     pub(crate) fn replay(&self, changes: &[(LoggedChange, ReadChange)]) -> Result<()> {
-        let published = self.published();
+        let settled = self.settled();
         let written = self.database.write(|tables| {
             let mut changed = Vec::new();
             for (logged, read) in changes {
                 changed.extend(read.change().write(tables)?);
-                append(tables, logged, published)?;
+                append(tables, logged, settled)?;
             }
             self.replaced.keep(&changed);
             Ok(changed)
@@ -209,21 +216,23 @@ impl Catalogue {
 pub(super) fn log(
     tables: &WriteTransaction,
     change: &Change<'_>,
-    published: Option<Position>,
+    settled: Settled,
 ) -> Result<(), Fault> {
     let Some(head) = head_of(tables)? else { return Ok(()) };
     if change.index_id.is_some() || !change.moved.is_empty() {
         tracing::info!("the index is another one: followers have to take all items anew");
-        return restart(tables, Position { number: head.number + 1, chain: random()? });
+        let at = Position { number: head.number + 1, chain: random()? };
+        return restart(tables, at, settled.untouched);
     }
     let payload = payload::encode(change).map_err(std::io::Error::other)?;
-    append(tables, &next(&head, payload), published)
+    append(tables, &next(&head, payload), settled)
 }
 
 /// Drops all kept changes, because their payloads contain deleted data. The position stays, so a follower that has every change can go on.
-pub(super) fn forget(change: &WriteTransaction) -> Result<(), Fault> {
+/// `all` is the fingerprint of all items of the index.
+pub(super) fn forget(change: &WriteTransaction, all: u64) -> Result<(), Fault> {
     match head_of(change)? {
-        Some(head) => restart(change, head),
+        Some(head) => restart(change, head, all),
         None => Ok(()),
     }
 }
@@ -243,8 +252,8 @@ fn end(change: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Empties the journal and sets its position.
-fn restart(change: &WriteTransaction, at: Position) -> Result<(), Fault> {
+/// Empties the journal and sets its position. `all` is the fingerprint of all items of the index.
+pub(super) fn restart(change: &WriteTransaction, at: Position, all: u64) -> Result<(), Fault> {
     change.delete_table(JOURNAL)?;
     change.open_table(JOURNAL)?;
     let mut meta = change.open_table(META)?;
@@ -252,6 +261,7 @@ fn restart(change: &WriteTransaction, at: Position) -> Result<(), Fault> {
         meta.insert(key, &*at.to_string())?;
     }
     meta.insert(SETTLED, &*at.number.to_string())?;
+    meta.insert(UNTOUCHED, &*all.to_string())?;
     meta.insert(BYTES, "0")?;
     Ok(())
 }
@@ -268,7 +278,7 @@ pub(super) fn next(head: &Position, payload: Vec<u8>) -> LoggedChange {
 pub(super) fn append(
     tables: &WriteTransaction,
     logged: &LoggedChange,
-    published: Option<Position>,
+    Settled { number, untouched }: Settled,
 ) -> Result<(), Fault> {
     let mut journal = tables.open_table(JOURNAL)?;
     let row = [&logged.chain.0[..], &logged.at_ms.to_le_bytes(), &logged.payload].concat();
@@ -276,7 +286,7 @@ pub(super) fn append(
     let mut meta = Meta::open(tables)?;
     // After a restart of the journal, `SETTLED` is newer than the published position in memory: the index has everything up to the new
     // base.
-    let settled = published.map_or(0, |published| published.number).max(meta.number(SETTLED)?);
+    let settled = number.max(meta.number(SETTLED)?);
     let (limit, mut bytes) = (meta.number(LIMIT)?, meta.number(BYTES)? + row.len() as u64);
     let mut base = None;
     while bytes > limit {
@@ -297,14 +307,15 @@ pub(super) fn append(
     }
     meta.set(HEAD, &logged.position().to_string())?;
     meta.set(SETTLED, &settled.to_string())?;
+    meta.set(UNTOUCHED, &untouched.to_string())?;
     meta.set(BYTES, &bytes.to_string())
 }
 
 /// The table `META`, open for writing.
-struct Meta<'t>(Table<'t, &'static str, &'static str>);
+pub(super) struct Meta<'t>(Table<'t, &'static str, &'static str>);
 
 impl<'t> Meta<'t> {
-    fn open(change: &'t WriteTransaction) -> Result<Self, Fault> {
+    pub(super) fn open(change: &'t WriteTransaction) -> Result<Self, Fault> {
         Ok(Self(change.open_table(META)?))
     }
 
@@ -316,7 +327,7 @@ impl<'t> Meta<'t> {
         self.0.get(key)?.map_or(Ok(0), |text| parse_number(text.value()))
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
         self.0.insert(key, value)?;
         Ok(())
     }

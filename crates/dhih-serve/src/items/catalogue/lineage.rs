@@ -49,7 +49,7 @@ impl Catalogue {
     /// # Errors
     /// When the disk is full or fails.
     pub(crate) fn promote(&self) -> Result<bool> {
-        let settled = self.published();
+        let settled = self.settled();
         self.database.write(|change| {
             {
                 let mut meta = change.open_table(META)?;

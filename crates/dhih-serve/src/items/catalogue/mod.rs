@@ -17,6 +17,7 @@ mod payload;
 mod position;
 mod record;
 mod replaced;
+mod settled;
 
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -156,11 +157,11 @@ impl Catalogue {
     /// # Errors
     /// When the disk is full or fails. The change may have been made nevertheless; [`record`](Self::record) shows that.
     pub(crate) fn commit(&self, change: &Change<'_>) -> Result<()> {
-        let published = self.published();
+        let settled = self.settled();
         let written = self.database.write(|tables| {
             let changed = change.write(tables)?;
             self.replaced.keep(&changed);
-            journal::log(tables, change, published)?;
+            journal::log(tables, change, settled)?;
             Ok(changed)
         });
         self.note_written(written, std::iter::once(*change))

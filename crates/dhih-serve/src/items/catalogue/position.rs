@@ -57,6 +57,14 @@ pub(crate) struct LoggedChange {
     pub(crate) payload: Vec<u8>,
 }
 
+/// The state of the index before a change, as the journal notes it with the change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settled {
+    /// The number of the last change.
+    pub(super) number: u64,
+    pub(super) untouched: u64,
+}
+
 impl LoggedChange {
     /// The position after this change.
     pub(crate) fn position(&self) -> Position {

@@ -104,6 +104,12 @@ fn a_copy_makes_the_same_changes_and_no_others() {
     );
 }
 
+/// A change of these items begins, of which the index gets nothing.
+fn begin(items: &LocalItems, touched: &[u64]) {
+    let untouched = of_all_but(&items.index(), &touched.iter().copied().collect());
+    items.catalogue().unwrap().set_untouched(untouched);
+}
+
 /// By its code alone it would not be seen that an item has another label.
 #[test]
 fn what_only_the_catalogue_has_after_a_crash_is_in_the_index_again() {
@@ -114,6 +120,7 @@ fn what_only_the_catalogue_has_after_a_crash_is_in_the_index_again() {
     let at = copy.dir().to_owned();
     let read = changes.iter().map(|it| ReadChange::decode(&it.payload).unwrap());
     let read: Vec<_> = changes.iter().cloned().zip(read).collect();
+    begin(&copy, &[3, 4]);
     copy.catalogue().unwrap().replay(&read).unwrap();
     assert_eq!(copy.position().map(|it| it.number), Some(1), "the index does not have it");
     drop(copy);
@@ -129,6 +136,7 @@ fn what_only_the_catalogue_has_after_a_crash_is_in_the_index_again() {
         attributes: None,
     };
     let change = Change { added: &[entry], ..Change::default() };
+    begin(&primary, &[4]);
     primary.catalogue().unwrap().commit(&change).unwrap();
     let at = primary.dir().to_owned();
     drop(primary);
@@ -207,4 +215,37 @@ fn a_journal_keeps_the_last_changes_and_says_what_it_does_not_keep() {
     assert_eq!((primary.position(), reach(&positions[40])), (None, Reach::NoJournal));
     primary.keep_journal(4096).unwrap();
     assert_eq!(reach(&begin), Reach::OtherHistory, "the same number, and another history");
+}
+
+/// `dhih-index upsert` and others write no journal, and items may be as many as before.
+#[test]
+fn a_change_by_another_program_begins_another_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let (primary, copy) = pair(dir.path());
+    let (at, copied) = (primary.dir().to_owned(), copy.dir().to_owned());
+    let changed = |dir: &Path| {
+        let mut writer = dhih_index::IndexWriter::open(dir).unwrap();
+        let codes = Codes::new(8, vec![0xee]).unwrap();
+        let labels = Some(Labels::Single(vec![0]));
+        writer.upsert(&CodeSet { ids: Some(vec![1]), labels, ..CodeSet::new(codes) }).unwrap();
+    };
+    let reach = |items: &LocalItems, at: &Position| items.catalogue().unwrap().reach(at).unwrap();
+    let position = primary.position().unwrap();
+    drop(primary);
+    for access in [Access::Writable, Access::Writable] {
+        let primary = open(&at, access);
+        assert_eq!(primary.position(), Some(position), "nothing has changed");
+    }
+    changed(&at);
+    let primary = open(&at, Access::Writable);
+    assert_ne!(reach(&primary, &position), Reach::Here);
+    let position = primary.position().unwrap();
+    primary.remove(0).unwrap();
+    drop(primary);
+    assert_eq!(reach(&open(&at, Access::Writable), &position), Reach::Here, "and no other one");
+    // Of a copy, too.
+    let position = copy.position().unwrap();
+    drop(copy);
+    changed(&copied);
+    assert_ne!(open(&copied, Access::Follower).position().unwrap(), position);
 }
