@@ -94,7 +94,9 @@ pub(crate) fn choose_first_token(layers: &mut Vec<Layer>) {
             choose_first_token(layers);
             layers.push(layer);
         }
-        last => layers.extend(last.into_iter().chain([Layer::Unary(Unary::FirstToken(FirstToken))])),
+        last => {
+            layers.extend(last.into_iter().chain([Layer::Unary(Unary::FirstToken(FirstToken))]))
+        }
     }
 }
 

@@ -204,7 +204,11 @@ impl Inference {
         }
     }
 
-    fn in_batches<'a>(&self, batches: impl Iterator<Item = Images<'a>> + Send, outputs: &mut [f32]) {
+    fn in_batches<'a>(
+        &self,
+        batches: impl Iterator<Item = Images<'a>> + Send,
+        outputs: &mut [f32],
+    ) {
         let take = || self.between.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut between = take().unwrap_or_default();
         let outputs = outputs.chunks_mut(self.input.inference_batch() * self.outputs);

@@ -62,8 +62,6 @@ pub(super) struct Scratch {
     pub(super) inputs: Buffer,
     /// Winograd: output tiles in the transformed domain.
     pub(super) outputs: Buffer,
-    /// Winograd: some weights in the transformed domain, position by position.
-    pub(super) weights: Vec<Buffer>,
     /// Quantised convolutions: inputs as bytes.
     pub(super) quantized: Buffer,
     /// Attention: how much some queries attend to each token.

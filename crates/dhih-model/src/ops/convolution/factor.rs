@@ -51,11 +51,7 @@ impl Factor {
     }
 
     /// `fill(columns, width, values)` writes each block of columns, `[rows, width]`, on this thread.
-    fn packed(
-        rows: usize,
-        columns: usize,
-        fill: impl Fn(Range<usize>, usize, &mut [f32]),
-    ) -> Self {
+    fn packed(rows: usize, columns: usize, fill: impl Fn(Range<usize>, usize, &mut [f32])) -> Self {
         let pack = |block: Block| {
             let mut values = Buffer::zeros(rows * block.width());
             fill(block.range(columns), block.width(), &mut values);
@@ -104,7 +100,14 @@ mod tests {
                 (0..columns * stride).map(|at| value(at % stride, at / stride)).collect();
             let from = Rows { values: &turned[..turned.len() - 4], stride };
             let factors = [
-                (Factor::new(rows, columns, Rows { values: &values[..values.len() - 4], stride }), 1.0),
+                (
+                    Factor::new(
+                        rows,
+                        columns,
+                        Rows { values: &values[..values.len() - 4], stride },
+                    ),
+                    1.0,
+                ),
                 (Factor::transposed(rows, columns, from, 2.0), 2.0),
             ];
             let x: Vec<f32> = (0..count * (rows + 3)).map(|i| (i % 11) as f32 - 5.0).collect();

@@ -95,7 +95,7 @@ impl Convolution {
     }
 
     fn epilogue(&self) -> Epilogue<'_> {
-        Epilogue { bias: self.bias.as_deref(), activation: self.activation, adds: false }
+        Epilogue { bias: self.bias.as_deref(), activation: self.activation }
     }
 }
 

@@ -79,27 +79,6 @@ impl Packed {
         Self { rows, columns, blocks }
     }
 
-    /// Changes the number of rows. The values are arbitrary then.
-    pub(super) fn set_rows(&mut self, rows: usize) {
-        self.rows = rows;
-        for (block, values) in &mut self.blocks {
-            values.resize(rows * block.width());
-        }
-    }
-
-    /// A row of the first block; of no values where there is none.
-    pub(super) fn row_of_first(&mut self, row: usize) -> &mut [f32] {
-        match self.blocks.first_mut() {
-            Some((block, values)) => &mut values[row * block.width()..][..block.width()],
-            None => &mut [],
-        }
-    }
-
-    /// The values of the blocks.
-    pub(super) fn into_values(self) -> impl Iterator<Item = Buffer> {
-        self.blocks.into_iter().map(|(_, values)| values)
-    }
-
     /// The blocks, each with its values, `[rows, width]`.
     pub(super) fn blocks(&self) -> &[(Block, Buffer)] {
         &self.blocks

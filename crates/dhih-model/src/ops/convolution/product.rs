@@ -37,14 +37,11 @@ pub(super) struct Epilogue<'a> {
     /// Added to the columns. It has a value for each column and for those that fill the last vector.
     pub(super) bias: Option<&'a [f32]>,
     pub(super) activation: Activation,
-    /// Whether results are added to what is there. There is no bias then.
-    pub(super) adds: bool,
 }
 
 impl Epilogue<'_> {
     /// Stores results as they are.
-    pub(super) const NONE: Self =
-        Self { bias: None, activation: Activation::Identity, adds: false };
+    pub(super) const NONE: Self = Self { bias: None, activation: Activation::Identity };
 }
 
 /// Pixels of some images.
@@ -141,7 +138,8 @@ unsafe fn blocks<S: Simd>(
         let next = blocks.get(number + 1).map_or(&[][..], |(_, matrix)| &matrix[..]);
         for pass in passes(job) {
             // What is multiplied with after this: the next rows, or the first ones of the next block.
-            let (now, later) = (pass.first * block.width(), (pass.first + pass.rows) * block.width());
+            let (now, later) =
+                (pass.first * block.width(), (pass.first + pass.rows) * block.width());
             let coming = if later < matrix.len() { &matrix[later..] } else { next };
             let coming = &coming[..coming.len().min(later - now)];
             let pass = (pass, &matrix[now..later], coming);
@@ -258,7 +256,7 @@ unsafe fn one_tile<S: Simd, const P: usize, const J: usize>(
     // SAFETY: patches, packed rows, bias and results are as long as `Product::run_blocks` has checked.
     unsafe {
         let mut sums = [[S::splat(0.0); J]; P];
-        if pass.first > 0 || job.epilogue.adds {
+        if pass.first > 0 {
             for p in 0..P {
                 for j in 0..J {
                     sums[p][j] = S::load_first(ys[p].add(j * S::LANES), left(j));

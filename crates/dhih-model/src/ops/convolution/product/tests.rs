@@ -26,7 +26,7 @@ fn check(grid: Grid, lens: &[usize], wide: usize, activation: Activation) {
     let bias: Vec<f32> = (0..wide + 16).map(|i| value(i, 9)).collect();
     let matrix = pack(&w, depth, wide);
     let to = Strides { image: rows * columns * wide, row: columns * wide, column: wide };
-    let epilogue = Epilogue { bias: Some(&bias), activation, adds: false };
+    let epilogue = Epilogue { bias: Some(&bias), activation };
     let mut y = vec![0.0; images * to.image];
     let job = Product { grid, segments: &segments, matrix: &matrix, epilogue };
     job.run((&x, from), (&mut y, to));

@@ -147,7 +147,7 @@ impl QuantizedConvolution {
     }
 
     fn epilogue(&self) -> Epilogue<'_> {
-        Epilogue { bias: self.bias.as_deref(), activation: self.activation, adds: false }
+        Epilogue { bias: self.bias.as_deref(), activation: self.activation }
     }
 
     /// Up to [`PIXELS`] pixels, each with its own scale.

@@ -9,7 +9,7 @@ use super::transform::{OUTPUT, POSITIONS, output_tile, transform_weights};
 use super::{Tile, Tiles, filled, line, plane_len, strides};
 use crate::ops::Tasks;
 use crate::ops::convolution::geometry::Geometry;
-use crate::ops::convolution::packed::{Block, Packed, blocks};
+use crate::ops::convolution::packed::{Packed, blocks};
 use crate::ops::convolution::product::{Epilogue, Product, Segment};
 use crate::ops::scratch::{Buffer, Scratch, with_scratch};
 use crate::ops::shared::Shared;
@@ -21,9 +21,6 @@ use crate::ops::tasks::threads;
 pub(in crate::ops::convolution) struct Winograd {
     tiles: Tiles,
     positions: Vec<Packed>,
-    /// The weights of each block of output channels before the transformation, `[in, 9, width]`, where one image has so few tiles that reading
-    /// the transformed weights, which are four times as many, would take longer than transforming these anew. Else there are none.
-    taps: Vec<(Block, Buffer)>,
 }
 
 impl Winograd {
@@ -36,7 +33,10 @@ impl Winograd {
 
     /// The convolution that computes the gradient of the input of `geometry`: with the weights rotated by 180 degrees and transposed. `None`
     /// where this algorithm is not used.
-    pub(in crate::ops::convolution) fn of_gradient(geometry: Geometry, weight: &[f32]) -> Option<Self> {
+    pub(in crate::ops::convolution) fn of_gradient(
+        geometry: Geometry,
+        weight: &[f32],
+    ) -> Option<Self> {
         let Geometry { channels, out_channels, .. } = geometry;
         let turned = Geometry {
             channels: out_channels,
@@ -51,38 +51,39 @@ impl Winograd {
     /// Transforms the weights `at(in, out, tap)` to one packed matrix `[in, out]` for each position.
     fn pack(geometry: Geometry, at: impl Fn(usize, usize, usize) -> f32 + Sync) -> Self {
         let Geometry { channels, out_channels, .. } = geometry;
-        let tiles = Tiles::new(geometry);
         let blocks = blocks(out_channels, isa()).into_par_iter().run_all(|block| {
             let width = block.width();
-            let mut taps = Buffer::zeros(channels * 9 * width);
+            let mut taps = vec![0.0; 9 * width];
             let mut positions: Vec<Buffer> =
                 (0..POSITIONS).map(|_| Buffer::zeros(channels * width)).collect();
-            for (c, taps) in taps.chunks_exact_mut(9 * width).enumerate() {
+            for c in 0..channels {
                 for (column, o) in block.range(out_channels).enumerate() {
                     (0..9).for_each(|tap| taps[tap * width + column] = at(c, o, tap));
                 }
                 let mut rows = positions.iter_mut().map(|rows| &mut rows[c * width..][..width]);
                 let rows = std::array::from_fn(|_| rows.next().unwrap_or_default());
-                transform_weights(taps, rows);
+                transform_weights(&taps, rows);
             }
-            (block, positions, taps)
+            (block, positions)
         });
         let mut positions: Vec<Vec<_>> = (0..POSITIONS).map(|_| Vec::new()).collect();
-        let mut all_taps = Vec::new();
-        for (block, values, taps) in blocks {
+        for (block, values) in blocks {
             for (blocks, values) in positions.iter_mut().zip(values) {
                 blocks.push((block, values));
             }
-            if tiles.are_few(1) {
-                all_taps.push((block, taps));
-            }
         }
         let pack = |blocks| Packed::of_blocks(channels, out_channels, blocks);
-        Self { tiles, positions: positions.into_iter().map(pack).collect(), taps: all_taps }
+        Self { tiles: Tiles::new(geometry), positions: positions.into_iter().map(pack).collect() }
     }
 
     /// Computes the output rows `rows` of each image, which begin at a multiple of four.
-    pub(in crate::ops::convolution) fn run(&self, x: &[f32], rows: Range<usize>, y: &mut [f32], epilogue: Epilogue<'_>) {
+    pub(in crate::ops::convolution) fn run(
+        &self,
+        x: &[f32],
+        rows: Range<usize>,
+        y: &mut [f32],
+        epilogue: Epilogue<'_>,
+    ) {
         let Geometry { out, .. } = self.tiles.geometry;
         let images = x.len() / self.tiles.geometry.image();
         assert!(rows.start.is_multiple_of(OUTPUT) && rows.end <= out.0, "rows of whole tiles");
@@ -105,11 +106,18 @@ impl Winograd {
     /// each weight is read once.
     pub(in crate::ops::convolution) fn has_few_tiles(&self, n: usize) -> bool {
         let Geometry { channels, out_channels, .. } = self.tiles.geometry;
-        n * self.tiles.size.0 * self.tiles.size.1 * (channels + out_channels) < channels * out_channels
+        n * self.tiles.size.0 * self.tiles.size.1 * (channels + out_channels)
+            < channels * out_channels
     }
 
     /// Computes `n` images, all tiles at once, on all threads.
-    pub(in crate::ops::convolution) fn run_together(&self, x: &[f32], n: usize, y: &mut [f32], epilogue: Epilogue<'_>) {
+    pub(in crate::ops::convolution) fn run_together(
+        &self,
+        x: &[f32],
+        n: usize,
+        y: &mut [f32],
+        epilogue: Epilogue<'_>,
+    ) {
         let rows = 0..self.tiles.geometry.out.0;
         let (from_width, y) = (filled(self.tiles.geometry.channels), Shared::new(y));
         let tiles: Vec<Tile> = self.tiles.all(n, rows.clone()).collect();
@@ -122,18 +130,8 @@ impl Winograd {
                 // SAFETY: each task has other tiles.
                 unsafe { self.tiles.transform_inputs(x, tiles, inputs, plane) }
             });
-            if self.tiles.are_few(n) && self.taps.len() >= threads() {
-                let planes = &mut planes;
-                let (inputs, outputs) = (&*planes.inputs.0, Shared::new(planes.outputs.0));
-                let planes = ((inputs, planes.inputs.1), (outputs, planes.outputs.1));
-                self.taps.par_iter().run(|(block, taps)| {
-                    // SAFETY: each task has other output channels.
-                    unsafe { self.multiply_taps(*block, taps, tiles.len(), planes) }
-                });
-            } else {
-                let pairs: Vec<_> = planes.pairs().collect();
-                pairs.into_par_iter().run(|pair| self.multiply(pair, tiles.len()));
-            }
+            let pairs: Vec<_> = planes.pairs().collect();
+            pairs.into_par_iter().run(|pair| self.multiply(pair, tiles.len()));
             tiles.par_chunks(part).enumerate().run(|(number, tiles)| {
                 // SAFETY: each task has other tiles, and with them other pixels.
                 unsafe { self.transform_outputs(&planes, number * part, tiles, &rows, y, epilogue) }
@@ -141,7 +139,12 @@ impl Winograd {
         });
     }
 
-    fn planes<'a>(&self, tiles: usize, inputs: &'a mut Buffer, outputs: &'a mut Buffer) -> Planes<'a> {
+    fn planes<'a>(
+        &self,
+        tiles: usize,
+        inputs: &'a mut Buffer,
+        outputs: &'a mut Buffer,
+    ) -> Planes<'a> {
         let Geometry { channels, out_channels, .. } = self.tiles.geometry;
         let (from, to) = (plane_len(tiles, channels), plane_len(tiles, out_channels));
         Planes {
@@ -157,50 +160,6 @@ impl Winograd {
         let (matrix, epilogue) = (&self.positions[position], Epilogue::NONE);
         let job = Product { grid: line(count), segments, matrix, epilogue };
         job.run((from, strides(filled(channels))), (to, strides(filled(out_channels))));
-    }
-
-    /// The products of `count` tiles with a block of weights that are transformed here, some input channels at a time. `inputs` and `outputs` are
-    /// planes, with the distances between them. The sums are those of [`Self::multiply`].
-    ///
-    /// # Safety
-    /// While this runs, no one else accesses the outputs of these channels.
-    unsafe fn multiply_taps(
-        &self,
-        block: Block,
-        taps: &[f32],
-        count: usize,
-        (inputs, outputs): ((&[f32], usize), (Shared<'_>, usize)),
-    ) {
-        /// Input channels whose transformed weights lie in cache: 64 of 64 output channels are 576 KiB.
-        const ROWS: usize = 64;
-        let Geometry { channels, out_channels, .. } = self.tiles.geometry;
-        let (width, columns) = (block.width(), block.range(out_channels).len());
-        let (from, to) = (strides(filled(channels)), strides(filled(out_channels)));
-        with_scratch(|Scratch { weights, .. }| {
-            weights.resize_with(POSITIONS, Buffer::default);
-            let packed = |values| {
-                Packed::of_blocks(0, columns, vec![(Block { column: 0, ..block }, values)])
-            };
-            let mut positions: Vec<Packed> = weights.drain(..).map(packed).collect();
-            for (number, taps) in taps.chunks(ROWS * 9 * width).enumerate() {
-                let rows = taps.len() / (9 * width);
-                positions.iter_mut().for_each(|matrix| matrix.set_rows(rows));
-                for (row, taps) in taps.chunks_exact(9 * width).enumerate() {
-                    let mut to = positions.iter_mut().map(|matrix| matrix.row_of_first(row));
-                    transform_weights(taps, std::array::from_fn(|_| to.next().unwrap_or_default()));
-                }
-                let segments = &[Segment { offset: number * ROWS, len: rows }];
-                let epilogue = Epilogue { adds: number > 0, ..Epilogue::NONE };
-                for (position, matrix) in positions.iter().enumerate() {
-                    let x = &inputs.0[position * inputs.1..][..inputs.1];
-                    let y = outputs.0.from(position * outputs.1 + block.column);
-                    let job = Product { grid: line(count), segments, matrix, epilogue };
-                    // SAFETY: the caller promises this.
-                    unsafe { job.run_blocks(0..1, (x, from), (y, to)) }
-                }
-            }
-            weights.extend(positions.into_iter().flat_map(Packed::into_values));
-        });
     }
 
     /// Transforms products back, of tiles from number `first` on, to the output rows `rows` of each image.

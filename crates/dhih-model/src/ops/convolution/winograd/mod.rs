@@ -60,14 +60,6 @@ impl Tiles {
         in_cache.max(balanced).clamp(36, 192).next_multiple_of(6)
     }
 
-    /// Whether the weights are many, and each is used for a few tiles only in `n` images.
-    fn are_few(&self, n: usize) -> bool {
-        const MANY: usize = 1 << 16;
-        const FEW: usize = 16;
-        let Geometry { channels, out_channels, .. } = self.geometry;
-        channels * out_channels >= MANY && n * self.size.0 * self.size.1 <= FEW
-    }
-
     /// The tiles of `images` images that produce the output rows `rows`.
     fn all(&self, images: usize, rows: Range<usize>) -> impl Iterator<Item = Tile> + use<> {
         let columns = self.size.1;

@@ -43,7 +43,13 @@ impl WinogradWeights {
     }
 
     /// Adds what some images contribute to the sum of some columns, which are complete vectors.
-    pub(in crate::ops::convolution) fn add(&self, x: &[f32], dy: &[f32], columns: &Range<usize>, sum: &mut [f32]) {
+    pub(in crate::ops::convolution) fn add(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        columns: &Range<usize>,
+        sum: &mut [f32],
+    ) {
         let (channels, width) = (self.tiles.geometry.channels, columns.len());
         let images = x.len() / self.tiles.geometry.image();
         let segments = [Segment { offset: 0, len: channels }];
@@ -66,7 +72,11 @@ impl WinogradWeights {
     }
 
     /// The sum in the order of the weights.
-    pub(in crate::ops::convolution) fn finish(&self, columns: &Range<usize>, sum: &[f32]) -> Vec<f32> {
+    pub(in crate::ops::convolution) fn finish(
+        &self,
+        columns: &Range<usize>,
+        sum: &[f32],
+    ) -> Vec<f32> {
         const BLOCK: usize = 16;
         let (channels, out) = (self.tiles.geometry.channels, columns.len());
         let mut weight = vec![0.0; 9 * channels * out];
