@@ -6,7 +6,7 @@
 #![allow(clippy::needless_range_loop, reason = "indices of registers, several arrays at once")]
 
 use crate::ops::multiversion::multiversion;
-use crate::ops::simd::{Simd, dispatch};
+use crate::ops::simd::{Simd, dispatch, isa};
 
 /// The side of an input tile and of an output tile.
 pub(super) const INPUT: usize = 6;
@@ -196,22 +196,54 @@ fn weight_matrix() -> [[f32; 3]; 6] {
     [row(0.0, a2 * b2), row(a, na), row(-a, na), row(b, nb), row(-b, nb), [0.0, 0.0, 1.0]]
 }
 
-multiversion! {
-    /// Computes `G g Gt` for a row of weights: `taps`, nine rows of equal length, to 36.
-    pub(super) fn transform_weights(taps: &[f32], positions: [&mut [f32]; POSITIONS]) {
-        let g = weight_matrix();
-        let width = taps.len() / 9;
-        for (position, to) in positions.into_iter().enumerate() {
-            let (row, column) = (g[position / 6], g[position % 6]);
-            to.fill(0.0);
-            for (tap, from) in taps.chunks_exact(width).enumerate() {
-                let factor = row[tap / 3] * column[tap % 3];
-                if factor != 0.0 {
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from);
+/// Computes `G g`.
+#[inline(always)]
+unsafe fn weight_1d<S: Simd>(g: [S; 3]) -> [S; 6] {
+    let matrix = weight_matrix();
+    // SAFETY: the caller guarantees that the machine has the instruction set.
+    unsafe {
+        let c = S::splat;
+        let pair = |row: [f32; 3]| {
+            let (even, odd) = (g[2].mul_add(c(row[2]), g[0].mul(c(row[0]))), g[1].mul(c(row[1])));
+            [even.add(odd), even.sub(odd)]
+        };
+        let ([plus_a, minus_a], [plus_b, minus_b]) = (pair(matrix[1]), pair(matrix[3]));
+        [g[0].mul(c(matrix[0][0])), plus_a, minus_a, plus_b, minus_b, g[2]]
+    }
+}
+
+dispatch! {
+    unsafe fn transform(taps: *const f32, width: usize, to: &[*mut f32; POSITIONS]) = weight_2d
+}
+
+#[inline(always)]
+unsafe fn weight_2d<S: Simd>(taps: *const f32, width: usize, to: &[*mut f32; POSITIONS]) {
+    for at in (0..width).step_by(S::LANES) {
+        // SAFETY: `transform_weights` has checked the sizes.
+        unsafe {
+            let mut columns = [[S::splat(0.0); 6]; 3];
+            for x in 0..3 {
+                let tap = |y: usize| S::load(taps.add((y * 3 + x) * width + at));
+                columns[x] = weight_1d(std::array::from_fn(tap));
+            }
+            for y in 0..6 {
+                let row = weight_1d(std::array::from_fn(|x| columns[x][y]));
+                for x in 0..6 {
+                    row[x].store(to[y * 6 + x].add(at));
                 }
             }
         }
     }
+}
+
+/// Computes `G g Gt` for a row of weights: `taps`, nine rows of equal length, to 36. They are complete vectors.
+pub(super) fn transform_weights(taps: &[f32], positions: [&mut [f32]; POSITIONS]) {
+    let width = taps.len() / 9;
+    assert!(width.is_multiple_of(isa().lanes()), "rows of {width} values");
+    assert!(positions.iter().all(|row| row.len() == width), "rows of other lengths");
+    let positions = positions.map(|row| row.as_mut_ptr());
+    // SAFETY: the assertions show that `taps` holds nine rows and that each position has room for one.
+    unsafe { transform(taps.as_ptr(), width, &positions) }
 }
 
 multiversion! {
