@@ -14,11 +14,12 @@ struct Cost {
     chain_seconds: u32,
 }
 
-/// Measured on cores of an AMD EPYC of 2025, with `cargo build --timings`. In the order in which the demo builds them.
+/// Processor time of the compilers, summed over the crates, on cores of an AMD EPYC; the chain is an estimate. In the order in which the
+/// demo builds them.
 const COSTS: [Cost; 3] = [
-    Cost { program: "dhih-train", cpu_seconds: 600, chain_seconds: 120 },
+    Cost { program: "dhih-train", cpu_seconds: 550, chain_seconds: 120 },
     Cost { program: "dhih-index", cpu_seconds: 10, chain_seconds: 5 },
-    Cost { program: "dhih-serve", cpu_seconds: 190, chain_seconds: 60 },
+    Cost { program: "dhih-serve", cpu_seconds: 165, chain_seconds: 60 },
 ];
 
 /// What to tell before these programs are built, if one of them never was. `None` where all are there: only what has changed is built then.
@@ -31,7 +32,7 @@ pub(crate) fn notice(programs: &[&str]) -> Option<String> {
 
 fn notice_in(folder: &Path, programs: &[&str], cores: usize) -> Option<String> {
     let is_there = |program: &&str| folder.join(format!("{program}{EXE_SUFFIX}")).is_file();
-    if programs.iter().all(|program| is_there(program)) {
+    if programs.iter().all(is_there) {
         return None;
     }
     let costs = COSTS.iter().filter(|cost| programs.contains(&cost.program));
@@ -63,7 +64,7 @@ mod tests {
         let one = told(&["dhih-train", "dhih-index"], 1);
         assert_eq!(
             one,
-            "building dhih-train and dhih-index for the first time, about 10 minutes on 1 core; later runs start at once"
+            "building dhih-train and dhih-index for the first time, about 9 minutes on 1 core; later runs start at once"
         );
         let two = told(&["dhih-train", "dhih-index"], 2);
         assert!(two.contains("about 6 minutes on 2 cores"), "{two}");

@@ -11,29 +11,19 @@ type Features = BTreeMap<String, BTreeSet<String>>;
 /// The programs.
 const PROGRAMS: [&str; 3] = ["dhih-train", "dhih-index", "dhih-serve"];
 
-/// The feature sets of every crate in the release build of `packages`. A crate has two when it is compiled both for
-/// this machine as a build tool and for the target.
-fn features(packages: &[&str]) -> Features {
-    features_with(packages, "")
-}
+/// Which crates of a build are meant.
+const WHOLE: &str = "normal,build";
+/// What is linked into a program, without build tools, which may have other features of the same crates.
+const LINKED: &str = "normal,no-proc-macro";
 
-/// As [`features`], where the packages are built with `on`.
-fn features_with(packages: &[&str], on: &str) -> Features {
+/// The feature sets of every crate in the release build of `packages` with the features `on`. A crate of the whole build has two sets
+/// where it is compiled both for this machine as a build tool and for the target.
+fn features(packages: &[&str], on: &str, edges: &str) -> Features {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    command.args([
-        "tree",
-        "--offline",
-        "--edges",
-        "normal,build",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}|{f}",
-        "--features",
-        on,
-    ]);
+    command.args(["tree", "--offline", "--edges", edges, "--prefix", "none"]);
+    command.args(["--format", "{p}|{f}", "--features", on]);
     for package in packages {
         command.args(["--package", package]);
     }
@@ -58,27 +48,30 @@ fn compiled_twice(ours: &Features, theirs: &Features) -> Vec<String> {
     ours.iter().filter_map(differ).collect()
 }
 
+/// As [`compiled_twice`], for builds of these packages with the features `on`, of whole builds and of what is linked.
+fn differences(ours: &[&str], theirs: &[&str], on: [&str; 2]) -> Vec<String> {
+    let of = |edges| compiled_twice(&features(ours, on[0], edges), &features(theirs, on[1], edges));
+    [WHOLE, LINKED].into_iter().flat_map(of).collect()
+}
+
 #[test]
 fn xtask_and_the_binaries_share_what_they_compile() {
-    let xtask = features(&["xtask"]);
-    let binaries = features(&PROGRAMS);
+    let (xtask, binaries) = (features(&["xtask"], "", WHOLE), features(&PROGRAMS, "", WHOLE));
     assert!(
         xtask.keys().filter(|package| binaries.contains_key(*package)).count() > 20,
         "the comparison is empty"
     );
-    let twice = compiled_twice(&xtask, &binaries);
+    let twice = differences(&["xtask"], &PROGRAMS, ["", ""]);
     assert!(twice.is_empty(), "mend the features in xtask/Cargo.toml:\n{}", twice.join("\n"));
 }
 
 #[test]
 fn each_program_shares_what_it_compiles_with_the_others() {
     for on in ["", "parquet"] {
-        let all = features_with(&PROGRAMS, on);
         // dhih-index is a library, too: alone it compiles less.
-        for program in ["dhih-train", "dhih-serve"] {
-            let twice = compiled_twice(&features_with(&[program], on), &all);
-            let twice = twice.join("\n");
-            assert!(twice.is_empty(), "mend the features of {program}, with {on:?}:\n{twice}");
+        for programs in [&["dhih-train"][..], &["dhih-train", "dhih-index"], &["dhih-serve"]] {
+            let twice = differences(programs, &PROGRAMS, [on, on]).join("\n");
+            assert!(twice.is_empty(), "mend the features of {programs:?}, with {on:?}:\n{twice}");
         }
     }
 }
@@ -86,16 +79,16 @@ fn each_program_shares_what_it_compiles_with_the_others() {
 /// The package has the features of a release.
 #[test]
 fn the_programs_of_a_release_and_the_python_package_share_what_they_compile() {
-    let programs = features_with(&PROGRAMS, "parquet");
+    let programs = features(&PROGRAMS, "parquet", LINKED);
     assert!(programs.keys().any(|package| package.starts_with("parquet ")), "there is no Parquet");
-    let twice = compiled_twice(&features(&["dhih-python"]), &programs);
+    let twice = differences(&["dhih-python"], &PROGRAMS, ["", "parquet"]);
     assert!(twice.is_empty(), "mend the features of dhih-python:\n{}", twice.join("\n"));
 }
 
 /// What turning a feature on makes be compiled again is what the feature is for, and the crates of the project.
 #[test]
 fn a_feature_of_a_release_changes_no_crate_but_our_own() {
-    let twice = compiled_twice(&features(&PROGRAMS), &features_with(&PROGRAMS, "parquet"));
+    let twice = differences(&PROGRAMS, &PROGRAMS, ["", "parquet"]);
     let others: Vec<_> = twice.iter().filter(|line| !line.starts_with("dhih-")).collect();
     assert!(others.is_empty(), "mend the features of dhih-train: {others:#?}");
 }
