@@ -105,6 +105,22 @@ impl Bench<'_> {
         self.dir.join(name)
     }
 
+    /// A folder below that of the benchmark, which an earlier run may have left and which is removed.
+    fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.file(name);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(dir),
+        }
+    }
+
+    /// Builds an index of the codes of the queries, which are few.
+    fn build(&self, index: &Path) -> Result<()> {
+        let (codes, dir) = (self.file("queries.npy"), text(index)?);
+        let words = ["build", "--codes", text(&codes)?, "--bits", BITS, "--out", dir, "--json"];
+        self.step("build", "dhih-index", &words)?.capture().map(drop)
+    }
+
     fn step(&self, name: &'static str, program: &str, words: &[&str]) -> Result<Step> {
         let [programs, examples] = self.binaries;
         let program = examples.get(program).or_else(|_| programs.get(program))?;

@@ -1,6 +1,5 @@
 //! The lag of a follower, measured from the primary's answer to a change until the follower finds the item.
 
-use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use serde_json::json;
 
 use super::keeping::code;
 use super::service::Service;
-use super::{BITS, Bench, text};
+use super::{Bench, text};
 
 /// The number of items that are added in a second.
 const RATE: u64 = 1000;
@@ -24,18 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Bench<'_> {
     /// Adds items to a primary and searches for them in a follower on the same machine.
     pub(super) fn following(&self) -> Result<String> {
-        let (index, copy) = (self.file("index-followed"), self.file("index-following"));
-        for dir in [&index, &copy] {
-            match fs::remove_dir_all(dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error.into());
-                }
-                _ => {}
-            }
-        }
-        let (codes, dir) = (self.file("queries.npy"), text(&index)?);
-        let words = ["build", "--codes", text(&codes)?, "--bits", BITS, "--out", dir, "--json"];
-        self.step("build", "dhih-index", &words)?.capture()?;
+        let (index, copy) = (self.fresh("index-followed")?, self.fresh("index-following")?);
+        self.build(&index)?;
+        let dir = text(&index)?;
         let common = ["--bind", "127.0.0.1:0", "--json", "--log-level", "error"];
         let words = [&["--index", dir, "--journal-mib", "64"], &common[..]].concat();
         let primary = Service::start(&self.step("serve", "dhih-serve", &words)?)?;

@@ -1,7 +1,6 @@
 //! The service as a place to keep things: items in bulk and one at a time, exact searches under filters of metadata, and a snapshot while
 //! searches go on.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -28,18 +27,9 @@ const SEARCHES: u64 = 201;
 impl Bench<'_> {
     /// Bulk, single additions, filters, and a snapshot.
     pub(super) fn keeping(&self) -> Result<String> {
-        let (index, snapshots) = (self.file("index-keeping"), self.file("snapshots"));
-        for dir in [&index, &snapshots] {
-            match fs::remove_dir_all(dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error.into());
-                }
-                _ => {}
-            }
-        }
-        let (codes, dir) = (self.file("queries.npy"), text(&index)?);
-        let words = ["build", "--codes", text(&codes)?, "--bits", BITS, "--out", dir, "--json"];
-        self.step("build", "dhih-index", &words)?.capture()?;
+        let (index, snapshots) = (self.fresh("index-keeping")?, self.fresh("snapshots")?);
+        self.build(&index)?;
+        let dir = text(&index)?;
         let words = ["--index", dir, "--snapshot-dir", text(&snapshots)?, "--bind", "127.0.0.1:0"];
         let words = [&words[..], &["--json", "--log-level", "error"]].concat();
         let service = Service::start(&self.step("serve", "dhih-serve", &words)?)?;
