@@ -1,8 +1,8 @@
-//! A number that tells whether an index has other items than it had: a sum over its items, each with its id, its code and its label. Of a change
-//! only the items that it touches have to be looked at. Vectors are no part of it.
+//! The fingerprint of an index: a sum of hashes of its items, each with its id, code and label. A change only needs the hashes of the items that
+//! it touches. Vectors are not included.
 //!
-//! An index can be changed by other programs while no service has it open. Its catalogue then has a journal that lacks these changes, and those who
-//! follow must not go on with it: `LocalItems::open` compares.
+//! Other programs can change an index while no service has it open. The journal of its catalogue then lacks these changes, and followers must not
+//! continue with it. `LocalItems::open` detects this by comparing fingerprints.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use dhih_index::{Index, Label};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
-/// The fingerprint of all items but some.
+/// The fingerprint of all items except `left_out`.
 pub(super) fn of_all_but(index: &Index, left_out: &BTreeSet<u64>) -> u64 {
     let ids = index.ids();
     let kept = ids.par_iter().filter(|id| !left_out.contains(id));
     kept.map(|id| of_item(index, *id)).reduce(|| 0, u64::wrapping_add)
 }
 
-/// The part of some items in it, which may be there or not.
+/// The sum of the hashes of `ids`. Ids without an item count as zero.
 pub(super) fn of_ids<'i>(index: &Index, ids: impl IntoIterator<Item = &'i u64>) -> u64 {
     ids.into_iter().fold(0, |sum, id| sum.wrapping_add(of_item(index, *id)))
 }
@@ -38,7 +38,7 @@ fn of_item(index: &Index, id: u64) -> u64 {
 /// The fingerprint of an index that changes.
 #[derive(Debug, Default)]
 pub(super) struct Fingerprint {
-    /// That of the items which the last change does not touch; absent where nobody asks for it.
+    /// The fingerprint of the items that the last change does not touch; `None` if no journal is kept.
     untouched: Option<u64>,
     touched: BTreeSet<u64>,
 }
@@ -48,7 +48,7 @@ impl Fingerprint {
         Self { untouched: Some(of_all_but(index, &BTreeSet::new())), touched: BTreeSet::new() }
     }
 
-    /// A change of an index, which is as it was before, begins; the fingerprint of what it leaves as it is.
+    /// Begins a change of `index`, which still has its earlier state. Returns the fingerprint of the items that the change does not touch.
     pub(super) fn begin(
         &mut self,
         index: &Index,
@@ -60,7 +60,7 @@ impl Fingerprint {
         self.untouched
     }
 
-    /// The last change has come to what an index has now; the fingerprint of all of it.
+    /// Ends the last change, of which `index` has the result. Returns the fingerprint of all items.
     pub(super) fn end(&mut self, index: &Index) -> Option<u64> {
         let touched = std::mem::take(&mut self.touched);
         self.untouched = Some(self.untouched?.wrapping_add(of_ids(index, &touched)));

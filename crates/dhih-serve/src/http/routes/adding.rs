@@ -28,7 +28,7 @@ use crate::run::Run;
 /// Adds an item: a picture (multipart, or base64 in JSON), or a code or a vector (JSON). After the answer, the item can be found and
 /// survives a crash.
 #[utoipa::path(
-    post, operation_id = "add_item", path = "/v1/items", tag = "items", 
+    post, operation_id = "add_item", path = "/v1/items", tag = "items",
     params(AddParams, ("idempotency-key" = Option<String>, Header, description = "A key of the request's own: sent again within a day, the request is not made again, and is answered as it was")),
     request_body(content(
         (ItemForm = "multipart/form-data"),
@@ -103,7 +103,7 @@ pub(crate) async fn add(
 /// all or none are added. JSON Lines (`application/x-ndjson`) bring one item on each line; those without faults are added, and the answer
 /// lists the faults of the others.
 #[utoipa::path(
-    post, operation_id = "add_items", path = "/v1/items/batch", tag = "items", 
+    post, operation_id = "add_items", path = "/v1/items/batch", tag = "items",
     params(AddParams, ("idempotency-key" = Option<String>, Header, description = "A key of the request's own: sent again within a day, the request is not made again, and is answered as it was")),
     request_body(content(
         (ItemsBody = "application/json"),
