@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use dhih_index::{CodeSet, Labels};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::api::MAX_VALUES;
 use crate::import::sidecar::{Named, Sidecar};
@@ -45,33 +45,42 @@ pub(crate) struct Description {
 pub(super) struct Row {
     /// The document that filters use: [`json_path::document`].
     pub(super) facets: Option<String>,
-    /// Labels, external id and metadata as JSON, which hits show.
+    /// External id and metadata as JSON, which hits show. Their labels are in `facets`.
     pub(super) shown: Option<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Shown {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    labels: Vec<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     external_id: Option<String>,
     #[serde(skip_serializing_if = "Metadata::is_empty")]
     metadata: Metadata,
 }
 
+/// The labels of a document of facets. Its fields are for filters alone.
+#[derive(Default, Deserialize)]
+struct Labelled {
+    #[serde(default)]
+    labels: Vec<i64>,
+}
+
 impl Row {
-    /// Parses the column `shown`.
-    pub(super) fn description(shown: Option<&str>) -> Result<Description, String> {
-        let Some(json) = shown else { return Ok(Description::default()) };
-        let read = serde_json::from_str(json);
-        let Shown { labels, external_id, metadata } = read
-            .map_err(|error| format!("what an item has beside its code cannot be read: {error}"))?;
-        Ok(Description {
-            labels,
-            attributes: Attributes { external_id, metadata, ..Attributes::default() },
-        })
+    /// Parses both columns.
+    pub(super) fn description(&self) -> Result<Description, String> {
+        let Labelled { labels } = parsed(self.facets.as_deref())?;
+        let Shown { external_id, metadata } = parsed(self.shown.as_deref())?;
+        let attributes = Attributes { external_id, metadata, ..Attributes::default() };
+        Ok(Description { labels, attributes })
     }
+}
+
+/// The value of a column of JSON; the default if it is NULL.
+fn parsed<T: Default + DeserializeOwned>(json: Option<&str>) -> Result<T, String> {
+    let read = json.map(serde_json::from_str).transpose();
+    let read =
+        read.map_err(|error| format!("labels or metadata of an item cannot be read: {error}"));
+    Ok(read?.unwrap_or_default())
 }
 
 /// The metadata file of a load and the declared fields.
@@ -164,13 +173,9 @@ impl Descriptions {
         let wrong = |reason: String| Error::Metadata { reason: format!("item {id}: {reason}") };
         let facets = json_path::document(&labels, &self.fields, &kept.metadata);
         let facets = facets.map_err(|fault| wrong(fault.to_string()))?;
-        let is_empty = labels.is_empty() && kept.is_empty();
-        let shown = Shown {
-            labels,
-            external_id: kept.external_id.clone(),
-            metadata: kept.metadata.clone(),
-        };
-        let shown = (!is_empty).then(|| serde_json::to_string(&shown)).transpose();
+        let shown =
+            Shown { external_id: kept.external_id.clone(), metadata: kept.metadata.clone() };
+        let shown = (!kept.is_empty()).then(|| serde_json::to_string(&shown)).transpose();
         Ok(Row { facets, shown: shown.map_err(|error| wrong(error.to_string()))? })
     }
 
@@ -178,7 +183,9 @@ impl Descriptions {
     pub(super) fn unmatched(&self, sets: &[CodeSet]) -> Vec<String> {
         let Some(metadata) = &self.metadata else { return Vec::new() };
         let ids = sets.iter().flat_map(|set| (0..set.codes.len()).map(|row| id_of(set, row)));
-        let ids: HashSet<String> = ids.map(|id| id.to_string()).collect();
+        // Only ids that the file has, of which there may be far fewer than items.
+        let ids = ids.map(|id| id.to_string()).filter(|id| metadata.attributes(id).is_some());
+        let ids: HashSet<String> = ids.collect();
         metadata.unmatched(ids.iter().map(String::as_str))
     }
 

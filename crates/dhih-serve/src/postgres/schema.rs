@@ -135,7 +135,7 @@ pub(super) fn scan(generation: i32, narrowed: Narrowed) -> String {
 
 /// Reads the labels and metadata of the items `$1`.
 pub(super) fn shown(generation: i32) -> String {
-    format!("SELECT id, shown FROM {} WHERE id = ANY ($1)", table(generation))
+    format!("SELECT id, facets, shown FROM {} WHERE id = ANY ($1)", table(generation))
 }
 
 /// Reads the code of the item `$1`.

@@ -258,8 +258,9 @@ impl Session {
                 let statement = &self.described.as_ref().ok_or_else(undescribed)?.shown;
                 let rows = self.client.query(statement, &[ids]).await.map_err(|e| told(&e))?;
                 let described = |row: &Row| {
-                    let (id, shown): (i64, Option<&str>) = both(row)?;
-                    Ok((id as u64, Described::description(shown)?))
+                    let (id, facets): (i64, Option<String>) = both(row)?;
+                    let shown = row.try_get(2).map_err(|e| told(&e))?;
+                    Ok((id as u64, Described { facets, shown }.description()?))
                 };
                 rows.iter().map(described).collect::<Result<_, String>>().map(Answer::Shown)
             }
