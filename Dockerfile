@@ -6,7 +6,7 @@ FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --package dhih-serve --package dhih-index --package dhih-train --features parquet
+RUN cargo build --release --locked --package dhih-serve --package dhih-index --package dhih-train
 
 FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 dhih

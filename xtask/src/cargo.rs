@@ -10,9 +10,6 @@ use serde::Deserialize;
 use crate::step::Step;
 use crate::workspace::Workspace;
 
-/// The features of a release, which plain builds leave out.
-pub(crate) const RELEASE_FEATURES: [&str; 2] = ["--features", "parquet"];
-
 /// The binaries of one build, by name.
 #[derive(Debug)]
 pub(crate) struct Binaries(BTreeMap<String, PathBuf>);
@@ -24,11 +21,6 @@ impl Binaries {
             .args(["build", "--release", "--message-format=json-render-diagnostics"])
             .args(args.iter().copied());
         Ok(Self::told(&step.capture()?))
-    }
-
-    /// As [`Self::build`], with the features of a release.
-    pub(crate) fn build_complete(workspace: &Workspace, args: &[&str]) -> Result<Self> {
-        Self::build(workspace, &[args, &RELEASE_FEATURES].concat())
     }
 
     /// Those that cargo's messages tell of.

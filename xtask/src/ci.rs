@@ -36,8 +36,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", HUB[0], HUB[1], "--", "-D", "warnings"];
     clock.step(cargo_step("clippy", workspace, &clippy))?;
     index_features(&mut clock)?;
-    // As plain builds are, without the features that tests turn on.
-    let plain = ["clippy", "-p", "dhih-train", "-p", "dhih-serve", "--", "-D", "warnings"];
+    // As the demo builds them.
+    let programs = ["clippy", "-p", "dhih-train", "-p", "dhih-serve", "--no-default-features"];
+    let plain = [&programs[..], &["--", "-D", "warnings"]].concat();
     clock.step(cargo_step("programs, no features", workspace, &plain))?;
     let doc =
         cargo_step("doc", workspace, &["doc", "--workspace", "--no-deps", STORE[0], STORE[1]]);

@@ -24,6 +24,10 @@ const EXAMPLE: &str = "Examples:
 const BINARIES: [&str; 2] = ["dhih-train", "dhih-index"];
 const SERVICE: [&str; 1] = ["dhih-serve"];
 
+/// The demo reads no Parquet. It leaves it out of a first build, because it takes long to compile, and uses it where a plain build has
+/// compiled it already, so that nothing is compiled once more.
+const WITHOUT_PARQUET: [&str; 3] = ["--no-default-features", "--features", "dhih-index/cli"];
+
 /// How many queries are answered in full on the screen.
 const SHOWN_QUERIES: usize = 3;
 
@@ -96,8 +100,11 @@ fn programs(args: &Args, workspace: &Workspace, names: &[&'static str]) -> Resul
     if let Some(notice) = first_build::notice(names) {
         eprintln!("{notice}");
     }
-    let packages: Vec<&str> = names.iter().flat_map(|name| ["-p", name]).collect();
-    Binaries::build(workspace, &packages)
+    let mut arguments: Vec<&str> = names.iter().flat_map(|name| ["-p", name]).collect();
+    if !first_build::has_parquet() {
+        arguments.extend(WITHOUT_PARQUET);
+    }
+    Binaries::build(workspace, &arguments)
 }
 
 struct Demo<'a> {

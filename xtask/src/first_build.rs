@@ -1,8 +1,9 @@
-//! What the first build of the demo's programs takes, which is minutes: told before it begins.
+//! The first build of the demo's programs: how many minutes it takes, told before it begins, and whether it has Parquet.
 
 use std::env::{self, consts::EXE_SUFFIX};
+use std::fs;
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 /// What a build of a program costs, beyond the crates that the builds before it in the demo have made.
@@ -24,10 +25,24 @@ const COSTS: [Cost; 3] = [
 
 /// What to tell before these programs are built, if one of them never was. `None` where all are there: only what has changed is built then.
 pub(crate) fn notice(programs: &[&str]) -> Option<String> {
-    // xtask lies where cargo puts the programs.
-    let own = env::current_exe().ok()?;
     let cores = available_parallelism().map_or(1, NonZero::get);
-    notice_in(own.parent()?, programs, cores)
+    notice_in(&folder()?, programs, cores)
+}
+
+/// Whether a build has compiled the crate `parquet` for the programs already.
+pub(crate) fn has_parquet() -> bool {
+    folder().is_some_and(|folder| has_parquet_in(&folder))
+}
+
+/// Where cargo puts the programs, xtask among them.
+fn folder() -> Option<PathBuf> {
+    Some(env::current_exe().ok()?.parent()?.to_owned())
+}
+
+fn has_parquet_in(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder.join("deps")).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.into_iter().any(|name| name.starts_with("libparquet-") && name.ends_with(".rlib"))
 }
 
 fn notice_in(folder: &Path, programs: &[&str], cores: usize) -> Option<String> {
@@ -73,11 +88,24 @@ mod tests {
     }
 
     #[test]
+    fn parquet_is_found_where_a_build_has_compiled_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!has_parquet_in(folder.path()));
+        let deps = folder.path().join("deps");
+        fs::create_dir(&deps).unwrap();
+        fs::write(deps.join("libparquet_derive-0a.so"), "").unwrap();
+        fs::write(deps.join("libparquet-0a.rmeta"), "").unwrap();
+        assert!(!has_parquet_in(folder.path()));
+        fs::write(deps.join("libparquet-0a.rlib"), "").unwrap();
+        assert!(has_parquet_in(folder.path()));
+    }
+
+    #[test]
     fn programs_that_are_there_are_not_announced() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(format!("dhih-train{EXE_SUFFIX}")), "").unwrap();
+        fs::write(folder.path().join(format!("dhih-train{EXE_SUFFIX}")), "").unwrap();
         assert!(notice_in(folder.path(), &["dhih-train", "dhih-index"], 2).is_some());
-        std::fs::write(folder.path().join(format!("dhih-index{EXE_SUFFIX}")), "").unwrap();
+        fs::write(folder.path().join(format!("dhih-index{EXE_SUFFIX}")), "").unwrap();
         assert_eq!(notice_in(folder.path(), &["dhih-train", "dhih-index"], 2), None);
     }
 }

@@ -58,8 +58,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     if install(&python, NOTEBOOKS, workspace).is_err() {
         print("skipped: the notebooks (pip could not install what they need)")?;
     }
-    let programs =
-        Binaries::build_complete(workspace, &["-p", "dhih-train", "-p", "dhih-serve", "--bins"])?;
+    let programs = Binaries::build(workspace, &["-p", "dhih-train", "-p", "dhih-serve", "--bins"])?;
     let tests = ["-B", "-m", "unittest", "discover", "-s", "crates/dhih-python/tests"];
     let tests = Step::new("test the package", &python, workspace).args(tests);
     let tests = tests.env("DHIH_TRAIN_PROGRAM", programs.get("dhih-train")?);

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let python = make_environment(&args.python, ENVIRONMENT, workspace)?;
     install(&python, NEEDED, workspace)
         .context("pip could not install pyspark: is this machine offline?")?;
-    let programs = Binaries::build_complete(workspace, &["-p", "dhih-train", "-p", "dhih-index"])?;
+    let programs = Binaries::build(workspace, &["-p", "dhih-train", "-p", "dhih-index"])?;
     let tests = ["-B", "-m", "unittest", "discover", "-v", "-s", "examples/spark/tests"];
     let tests = Step::new("test the jobs", &python, workspace).args(tests);
     let tests = tests.env("DHIH_TRAIN_PROGRAM", programs.get("dhih-train")?);

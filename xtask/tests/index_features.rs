@@ -45,6 +45,5 @@ fn a_feature_brings_what_it_needs_alone() {
     assert_eq!(optional("parquet"), ["num-bigint", "parquet"]);
     assert_eq!(optional("safetensors"), ["safetensors"]);
     assert_eq!(optional("cli"), ["anyhow", "clap", "dhih-manual", "safetensors"]);
-    assert_eq!(optional("default"), optional("cli"));
-    assert_eq!(optional("cli,parquet"), OPTIONAL);
+    assert_eq!(optional("default"), OPTIONAL);
 }

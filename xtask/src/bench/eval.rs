@@ -61,7 +61,7 @@ struct Ours {
 
 /// Measures and prints a table in Markdown. The program's time is that of the whole command, files read included.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
-    let binaries = Binaries::build_complete(workspace, &["-p", "dhih-train"])?;
+    let binaries = Binaries::build(workspace, &["-p", "dhih-train"])?;
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
     let file = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     let codes = match &args.run {

@@ -148,7 +148,7 @@ pub(crate) fn run(args: &Args, peers: bool, workspace: &Workspace) -> Result<()>
         return Err(Failure::usage(format!("no set {unknown}; there are {known}")).into());
     }
     let packages = ["-p", "dhih-index", "--bins", "--example", "generate_codes"];
-    let binaries = Binaries::build_complete(workspace, &packages)?;
+    let binaries = Binaries::build(workspace, &packages)?;
     let bench =
         Bench { args, workspace, binaries: &binaries, dir: workspace.root().join(&args.dir) };
     fs::create_dir_all(&bench.dir)

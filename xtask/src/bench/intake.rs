@@ -96,7 +96,7 @@ struct Figures {
 /// Measures and prints tables in Markdown.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let programs = ["-p", "dhih-train", "-p", "dhih-model", "--bins", "--example", "decoding"];
-    let binaries = Binaries::build_complete(workspace, &programs)?;
+    let binaries = Binaries::build(workspace, &programs)?;
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
     let (count, rounds, images) = if args.quick { (2, 1, 200) } else { (8, 5, args.images) };
     let mut reading = Vec::new();

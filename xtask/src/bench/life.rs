@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         let known = names.join(", ");
         return Err(Failure::usage(format!("no case {unknown}; there are {known}")).into());
     }
-    let binaries = Binaries::build_complete(workspace, &["-p", "dhih-index", "--bins"])?;
+    let binaries = Binaries::build(workspace, &["-p", "dhih-index", "--bins"])?;
     let mut programs = vec![Program::new("now", binaries.get("dhih-index")?, workspace)?];
     if let Some(old) = &args.old {
         // Steps run in the root of the workspace, wherever this program was called.

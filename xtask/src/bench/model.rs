@@ -119,7 +119,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
             Failure::usage(format!("no case with backbone {got}; there are {names}")).into()
         );
     }
-    let binaries = Binaries::build_complete(workspace, &["-p", "dhih-train"])?;
+    let binaries = Binaries::build(workspace, &["-p", "dhih-train"])?;
     let bench = Bench { args, workspace, ours: binaries.get("dhih-train")? };
     let peers = bench.peers();
     let mut rows = Vec::new();

@@ -62,7 +62,7 @@ struct Row {
 
 /// Measures, simulates, and prints the table in Markdown.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
-    let binaries = Binaries::build_complete(workspace, &["-p", "dhih-train"])?;
+    let binaries = Binaries::build(workspace, &["-p", "dhih-train"])?;
     let program = binaries.get("dhih-train")?;
     let threads = available_parallelism().context("cannot count the processors")?.get();
     let bench = |case: (&str, u32, u32), flags: &[String]| -> Result<Vec<Line>> {

@@ -63,10 +63,10 @@ const IMAGES: usize = 64;
 /// Measures and prints tables in Markdown.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let packages = ["-p", "dhih-train", "-p", "dhih-index", "-p", "dhih-serve", "--bins"];
-    let binaries = Binaries::build_complete(workspace, &packages)?;
+    let binaries = Binaries::build(workspace, &packages)?;
     let packages = ["-p", "dhih-index", "-p", "dhih-serve"];
     let examples = ["--example", "generate_codes", "--example", "load"];
-    let examples = Binaries::build_complete(workspace, &[&packages[..], &examples].concat())?;
+    let examples = Binaries::build(workspace, &[&packages[..], &examples].concat())?;
     let dir = workspace.root().join(&args.dir);
     let bench = Bench { args, workspace, binaries: [&binaries, &examples], dir };
     bench.prepare_codes()?;

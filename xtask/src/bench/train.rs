@@ -64,7 +64,7 @@ type Values = BTreeMap<(usize, usize), Vec<f64>>;
 
 /// Measures and prints two tables in Markdown: seconds an epoch, and the most memory.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
-    let binaries = Binaries::build_complete(workspace, &["-p", "dhih-train"])?;
+    let binaries = Binaries::build(workspace, &["-p", "dhih-train"])?;
     let (mut seconds, mut memory) = (Values::new(), Values::new());
     for _ in 0..args.rounds {
         for (row, batch) in args.batch_size.iter().enumerate() {

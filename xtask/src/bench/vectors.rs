@@ -48,7 +48,7 @@ pub(crate) struct Args {
 
 /// Measures and prints a table in Markdown.
 pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
-    let binaries = Binaries::build_complete(workspace, &["-p", "dhih-train", "-p", "dhih-index"])?;
+    let binaries = Binaries::build(workspace, &["-p", "dhih-train", "-p", "dhih-index"])?;
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
     if let (Some(file), Some(labels)) = (&args.file, &args.labels) {
         let step = Step::new("measure codes of labelled vectors", &args.python, workspace);

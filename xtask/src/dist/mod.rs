@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo::{self, Binaries};
+use crate::cargo::Binaries;
 use crate::console::print;
 use crate::failure::Failure;
 use crate::step::Step;
@@ -171,7 +171,6 @@ fn built(package: &str, target: &str, workspace: &Workspace) -> Result<PathBuf> 
     let step = Step::cargo("build", workspace)
         .args(["rustc", "--release", "--locked", "--message-format=json-render-diagnostics"])
         .args(["--package", package, "--bin", package])
-        .args(cargo::RELEASE_FEATURES)
         .args(linkage::flags(target).iter().copied());
     print(&format!("$ {}", step.command_line()))?;
     Ok(Binaries::told(&step.capture()?).get(package)?.to_path_buf())

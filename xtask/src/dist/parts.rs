@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::cargo;
 use crate::step::Step;
 use crate::workspace::Workspace;
 
@@ -33,7 +32,6 @@ pub(super) fn parts(packages: &[&str], target: &str, workspace: &Workspace) -> R
     let tree = Step::cargo("list crates", workspace)
         .args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--target", target])
         .args(["--prefix", "depth", "--format", "{p}"])
-        .args(cargo::RELEASE_FEATURES)
         .args(selected)
         .capture()?;
     let metadata = Step::cargo("read manifests", workspace).args([
