@@ -163,9 +163,14 @@ impl Demo<'_> {
         Ok(trained)
     }
 
-    /// The directory that `runs/latest` points to.
+    /// The directory that `runs/latest` leads to: a link, or a file with its name where no links can be made.
     fn latest_run(&self) -> Result<String> {
         let latest = self.workspace.root().join("runs/latest");
+        if latest.is_file() {
+            let name = fs::read_to_string(&latest)
+                .with_context(|| format!("cannot read {}", self.workspace.show(&latest)))?;
+            return Ok(format!("runs/{}", name.trim_end()));
+        }
         let run = latest.canonicalize().with_context(|| {
             format!(
                 "{}: step `train` left no such link to its run directory",

@@ -97,6 +97,25 @@ fn a_latest_that_is_no_link_is_told_and_left() {
 }
 
 #[test]
+fn a_latest_that_is_a_file_leads_to_the_run_that_it_names() {
+    let dir = photos();
+    let latest = dir.path().join("runs/latest");
+    stdout(&train(dir.path(), "--name old"));
+    std::fs::remove_file(&latest).unwrap();
+    std::fs::write(&latest, "old\n").unwrap();
+    let printed = stdout(&dhih_train(dir.path(), &["evaluate", "--json"]));
+    let codes = ["evaluate", "--database", "runs/latest/codes.safetensors", "--queries"];
+    let codes = [&codes[..], &["runs/latest/queries.safetensors", "--json"]].concat();
+    assert!(
+        printed.contains("\"map\"") && stdout(&dhih_train(dir.path(), &codes)).contains("\"map\"")
+    );
+    stdout(&dhih_train(dir.path(), &["export", "--run", "runs/latest", "--out", "m.onnx"]));
+    // The next run has a link again where there are links.
+    stdout(&train(dir.path(), "--name new"));
+    assert_eq!(std::fs::read_link(&latest).unwrap(), std::path::Path::new("new"));
+}
+
+#[test]
 fn a_run_tells_which_program_began_it_and_which_went_on() {
     let dir = photos();
     stdout(&train(dir.path(), "--name run"));

@@ -1,9 +1,76 @@
-//! The link `latest` beside runs, which names the last complete one. Who makes it: `dhih-train`.
+//! `latest` beside runs, which leads to the last complete one: a link, or where no links can be made, a file with the name of the run's
+//! folder. `dhih-train` makes it.
 
-use std::io::Write;
-use std::path::Path;
+use std::any::TypeId;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Component, Path, PathBuf};
 
-use clap::ArgMatches;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::{ArgMatches, Command};
+
+/// The longest file `latest` in bytes: a name of the most bytes that file systems allow, and the ends of a line.
+const LONGEST: u64 = 257;
+
+/// The path that is meant by `path`: a part `latest` of it that is a file is replaced by the folder beside it that the file names.
+///
+/// ```
+/// # use std::path::Path;
+/// # fn main() -> std::io::Result<()> {
+/// let runs = tempfile::tempdir()?;
+/// std::fs::create_dir(runs.path().join("birds-001"))?;
+/// std::fs::write(runs.path().join("latest"), "birds-001\n")?;
+/// let index = dhih_manual::through_latest(&runs.path().join("latest/index"));
+/// assert_eq!(index, runs.path().join("birds-001/index"));
+/// assert_eq!(dhih_manual::through_latest(Path::new("elsewhere")), Path::new("elsewhere"));
+/// # Ok(())
+/// # }
+/// ```
+pub fn through_latest(path: &Path) -> PathBuf {
+    let (mut walked, mut is_changed) = (PathBuf::new(), false);
+    for part in path.components() {
+        let named = match part {
+            Component::Normal(name) if name == "latest" => latest_in(&walked),
+            _ => None,
+        };
+        match named {
+            Some(run) => {
+                walked.push(run);
+                is_changed = true;
+            }
+            None => walked.push(part),
+        }
+    }
+    // `components` writes a path anew; one that leads through no such file stays as it was given.
+    if is_changed { walked } else { path.to_owned() }
+}
+
+/// The name of the run that the file `latest` in `runs` names. `None` where there is no such file, or where it is something else.
+pub fn latest_in(runs: &Path) -> Option<String> {
+    let latest = runs.join("latest");
+    // Only a file may be read: opening a pipe would wait.
+    if !latest.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LONGEST) {
+        return None;
+    }
+    let mut text = String::new();
+    fs::File::open(latest).ok()?.take(LONGEST).read_to_string(&mut text).ok()?;
+    let name = text.trim_end_matches(['\n', '\r']);
+    let mut parts = Path::new(name).components();
+    let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    (is_name && runs.join(name).is_dir()).then(|| name.to_owned())
+}
+
+/// The command with every path read by [`through_latest`].
+pub(crate) fn with_paths_through_latest(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        if arg.get_value_parser().type_id() == TypeId::of::<PathBuf>() {
+            arg.value_parser(PathBufValueParser::new().map(|path| through_latest(&path)))
+        } else {
+            arg
+        }
+    });
+    command.mut_subcommands(with_paths_through_latest)
+}
 
 /// What is to be told where `path` leads through a `latest` that is a folder of its own and no link, as some ways of copying leave it:
 /// it then stays what it is, whatever is trained later.

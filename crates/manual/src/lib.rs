@@ -1,6 +1,6 @@
 //! What the command lines of all programs share: completions for a shell and manual pages, the environment twins of flags, the
-//! number of threads, names that are proposed for a wrong one, and what is told of a `runs/latest` that is no link. Completions and pages follow from the definition that parses the flags, so neither can be out
-//! of date. The words of each program are its own.
+//! number of threads, names that are proposed for a wrong one, and where `runs/latest` leads. Completions and pages follow from the
+//! definition that parses the flags, so neither can be out of date. The words of each program are its own.
 //!
 //! ```
 //! use clap::{CommandFactory, Parser, Subcommand};
@@ -42,7 +42,7 @@ use clap::{Args, Command, Subcommand};
 use clap_complete::Shell;
 
 pub use absent::Absent;
-pub use latest::{stale_latest, warn_of_stale_latest};
+pub use latest::{latest_in, stale_latest, through_latest, warn_of_stale_latest};
 pub use nearest::{did_you_mean, distance};
 pub use threads::{ThreadsError, compute_on, default_threads};
 pub use twins::{parse, parse_as, with_fitting_twins};

@@ -18,10 +18,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
-use crate::latest::warn_of_values;
+use crate::latest::{warn_of_values, with_paths_through_latest};
 
-/// Parses the words of a command line, the name of the program first. Where one of its paths leads through a `latest` that is no link, it
-/// is told on stderr: see [`stale_latest`](crate::stale_latest).
+/// Parses the words of a command line, the name of the program first. Its paths are read by [`through_latest`](crate::through_latest).
+/// A path that leads through a `latest` that is a folder is told on stderr: see [`stale_latest`](crate::stale_latest).
 ///
 /// # Errors
 /// As [`Command::try_get_matches_from`].
@@ -40,7 +40,7 @@ pub fn parse_as<C: FromArgMatches>(
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<C, clap::Error> {
     let words: Vec<OsString> = words.into_iter().collect();
-    let command = with_fitting_twins(command, &words);
+    let command = with_paths_through_latest(with_fitting_twins(command, &words));
     let matches = command.try_get_matches_from(words)?;
     warn_of_values(&matches);
     C::from_arg_matches(&matches)

@@ -199,7 +199,7 @@ pub(super) fn require_commit(dir: &Path, evaluation: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The settings of a run, without those that say nothing about its figures: where data and features lay.
+/// The settings of a run, without those that say nothing about its figures: where data, features and weights lay.
 pub(super) fn settings(dir: &Path) -> Result<Value> {
     let config: toml::Table = read(&dir.join("config.toml"))?
         .parse()
@@ -209,8 +209,17 @@ pub(super) fn settings(dir: &Path) -> Result<Value> {
         for name in ["data_dir", "features_dir", "cache"] {
             fields.remove(name);
         }
+        if let Some(Value::String(weights)) = fields.get_mut("weights") {
+            *weights = file_name(weights);
+        }
     }
     Ok(settings)
+}
+
+/// The name of a file without its folder, which is of one machine. `hf:OWNER/REPO` stays as it is, for it says where everybody finds it.
+fn file_name(path: &str) -> String {
+    let name = Path::new(path).file_name().filter(|_| !path.starts_with("hf:"));
+    name.map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -242,6 +251,13 @@ mod tests {
         let lossy = json!([{"part": "test", "images": 10, "verified": 0}]);
         let lossy = json!({"verified": false, "verified_parts": lossy});
         assert_eq!(unverified(&lossy), " (0 of 10 test images verified)");
+    }
+
+    #[test]
+    fn weights_are_recorded_without_the_folder_of_this_machine() {
+        assert_eq!(file_name("/home/ann/lite0.safetensors"), "lite0.safetensors");
+        assert_eq!(file_name("lite0.safetensors"), "lite0.safetensors");
+        assert_eq!(file_name("hf:facebook/dinov2-small"), "hf:facebook/dinov2-small");
     }
 
     #[test]

@@ -22,7 +22,9 @@ use crate::run::coder::Origin;
 use crate::run::source::{Served, Source};
 
 /// The run that is served by default.
-const LATEST: &str = "runs/latest";
+fn latest() -> PathBuf {
+    dhih_manual::through_latest(Path::new("runs/latest"))
+}
 
 impl Config {
     /// The keys from the files of the flags or from the environment.
@@ -134,8 +136,8 @@ impl Config {
             client_config(path).map_err(|error| format!("--follow-ca {}: {error}", path.display()))
         });
         let primary = Primary::new(address.clone(), key, tls.transpose()?);
-        let run = self.run.as_deref().unwrap_or(Path::new(LATEST));
-        let place = Place::new(&index_dir(run, self.index.as_deref()));
+        let run = self.run.clone().unwrap_or_else(latest);
+        let place = Place::new(&index_dir(&run, self.index.as_deref()));
         Ok(Some(Follower::new(primary, place.map_err(|error| error.to_string())?)))
     }
 
@@ -177,7 +179,7 @@ impl Config {
             (Some(run), None, _) => Ok(Origin::Run(run.clone())),
             (None, Some(codec), Some(_)) => Ok(Origin::Codec(codec.clone())),
             (None, None, Some(_)) => Ok(Origin::Codes),
-            (None, None, None) => Ok(Origin::Run(LATEST.into())),
+            (None, None, None) => Ok(Origin::Run(latest())),
         }
     }
 
@@ -199,8 +201,8 @@ impl Config {
                 }
             };
         }
-        let run = self.run.as_deref().unwrap_or(Path::new(LATEST));
-        Ok(Source::Index { dir: index_dir(run, self.index.as_deref()), access: self.access() })
+        let run = self.run.clone().unwrap_or_else(latest);
+        Ok(Source::Index { dir: index_dir(&run, self.index.as_deref()), access: self.access() })
     }
 
     /// The line on stdout that announces the address of the page.

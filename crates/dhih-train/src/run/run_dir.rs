@@ -132,6 +132,7 @@ impl RunDir {
     /// # Errors
     /// When it has no configuration.
     pub fn open(path: &Path) -> Result<Self> {
+        let path = &dhih_manual::through_latest(path);
         if !path.join(Self::CONFIG).is_file() {
             let reason = format!("it has no {}", Self::CONFIG);
             return Err(Error::Run { path: path.to_owned(), reason });
@@ -309,8 +310,8 @@ impl RunDir {
         }
     }
 
-    /// Lets `latest`, beside this run, point to it. A folder or file of that name is left as it is, and told; so is that no link can be
-    /// made there, as on a file system without links.
+    /// Lets `latest`, beside this run, lead to it: a link, or a file with the name of the run's folder where the file system has no links.
+    /// Anything else of that name is left as it is, and told; so is that neither can be made.
     ///
     /// # Errors
     /// When the current folder is gone.
@@ -335,7 +336,8 @@ impl RunDir {
             return Ok(None);
         }
         let (shown, run) = (link.display(), self.path.display());
-        if link.symlink_metadata().is_ok_and(|link| !link.is_symlink()) {
+        let is_other = link.symlink_metadata().is_ok_and(|link| !link.is_symlink());
+        if is_other && dhih_manual::latest_in(parent).is_none() {
             return Ok(Some(format!(
                 "NOTE: {shown} is no link, and stays as it is: commands that take the last run by default do not take this one\n\
                  hint: `mv {shown} {shown}-copied && ln -s {} {shown}`, or name the run, {run}",
@@ -345,10 +347,11 @@ impl RunDir {
         // A run that was killed here leaves this file behind.
         let _ = std::fs::remove_file(&temporary);
         let made = link_to_folder(name.as_ref(), &temporary)
+            .or_else(|_| std::fs::write(&temporary, format!("{}\n", name.display())))
             .and_then(|()| std::fs::rename(&temporary, &link));
         Ok(made.err().map(|cause| {
             format!(
-                "NOTE: the link {shown} cannot be made ({cause}): commands that take the last run by default do not take this one\n\
+                "NOTE: {shown} cannot be made ({cause}): commands that take the last run by default do not take this one\n\
                  hint: name the run, `--run {run}`"
             )
         }))
@@ -378,17 +381,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_no_links_can_be_made_the_run_is_named() {
+    fn where_no_links_can_be_made_latest_is_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir { path: dir.path().join("one") };
         let refused =
             |_: &Path, _: &Path| Err(std::io::Error::from(std::io::ErrorKind::Unsupported));
-        let note = run.link_latest(refused).unwrap().unwrap();
-        let expected = format!("hint: name the run, `--run {}`", run.path.display());
-        assert!(note.contains("latest cannot be made (unsupported)"), "{note}");
-        assert!(note.ends_with(&expected), "{note}");
-        assert!(!dir.path().join("latest").exists());
+        let latest = dir.path().join("latest");
+        for name in ["two", "one"] {
+            let run = RunDir { path: dir.path().join(name) };
+            std::fs::create_dir(&run.path).unwrap();
+            std::fs::write(run.file(RunDir::CONFIG), "").unwrap();
+            assert_eq!(run.link_latest(refused).unwrap(), None);
+            assert_eq!(std::fs::read_to_string(&latest).unwrap(), format!("{name}\n"));
+            assert_eq!(RunDir::open(&latest).unwrap().path, run.path);
+        }
+        // The same disk may have links on another day.
         assert_eq!(run.link_latest(link_to_folder).unwrap(), None);
-        assert_eq!(std::fs::read_link(dir.path().join("latest")).unwrap(), Path::new("one"));
+        assert_eq!(std::fs::read_link(&latest).unwrap(), Path::new("one"));
+    }
+
+    #[test]
+    fn a_latest_that_is_something_else_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir { path: dir.path().join("one") };
+        let latest = dir.path().join("latest");
+        std::fs::write(&latest, "to do: name this file\n").unwrap();
+        let note = run.link_latest(link_to_folder).unwrap().unwrap();
+        assert!(note.contains("latest is no link, and stays as it is"), "{note}");
+        assert_eq!(std::fs::read_to_string(&latest).unwrap(), "to do: name this file\n");
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn default_memory() -> Option<u64> {
 
 /// The codes that are named, or else those of the last run.
 fn codes_file(named: Option<&Path>) -> Result<PathBuf> {
-    let last = Path::new(LAST_CODES);
+    let last = &dhih_manual::through_latest(Path::new(LAST_CODES));
     match named {
         Some(file) => Ok(file.to_path_buf()),
         None if last.exists() => {
