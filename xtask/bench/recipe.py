@@ -1,7 +1,7 @@
-"""The recipe cifar10-fast as it was until commit 3a475d7, in PyTorch: what another implementation makes of the same images.
+"""The recipe cifar10-fast in PyTorch: what another implementation makes of the same images.
 
-Trains cifarnet with the HI loss as that commit's `dhih-train --recipe cifar10-fast` does, and writes packed codes and labels of both parts
-into --out, for `dhih-train evaluate`. Needs torch, numpy, pyarrow and pillow.
+Trains cifarnet with the HI loss as `dhih-train --recipe cifar10-fast` does, with random numbers of its own, and writes packed codes and labels of
+both parts into --out, for `dhih-train evaluate`. Needs torch, numpy, pyarrow and pillow.
 """
 import argparse
 import io
@@ -18,8 +18,9 @@ from PIL import Image
 
 from model import cifarnet
 
-BITS, CLASSES, ALPHA, LAMBDA_Q, SMOOTHING = 48, 10, 0.8, 0.01, 0.1
-BATCH, RATE, MOMENTUM, DECAY, EMA, SHIFT = 512, 0.5, 0.9, 1.5e-3, 0.99, 2
+BITS, CLASSES, ALPHA, MU, SMOOTHING = 48, 10, 0.8, 1.0, 0.2
+BATCH, RATE, WARM_UP, MOMENTUM, DECAY, SHIFT = 1024, 1.5, 0.23, 0.85, 1.33e-3, 2
+LOOKAHEAD, SHIFT_RATE, NORM_MOMENTUM = 5, 64, 0.4
 
 
 def part(folder, name):
@@ -41,12 +42,12 @@ def whitening(images):
 
 
 def varied(images, mirrored):
-    """Mirrored where asked for, then shifted by up to SHIFT pixels; border pixels are repeated."""
+    """Mirrored where asked for, then shifted by up to SHIFT pixels and continued by the mirror image."""
     n, span = len(images), torch.arange(32)
     y, x = (span + torch.randint(-SHIFT, SHIFT + 1, (n, 1)) for _ in range(2))
-    x = torch.where(mirrored[:, None], 31 - x, x).clamp(0, 31)
-    return images[torch.arange(n)[:, None, None, None], torch.arange(3)[:, None, None],
-                  y.clamp(0, 31)[:, None, :, None], x[:, None, None, :]]
+    y, x = (31 - (31 - place.abs()).abs() for place in (y, x))
+    x = torch.where(mirrored[:, None], 31 - x, x)
+    return images[torch.arange(n)[:, None, None, None], torch.arange(3)[:, None, None], y[:, None, :, None], x[:, None, None, :]]
 
 
 class Hashing(nn.Module):
@@ -57,7 +58,12 @@ class Hashing(nn.Module):
         for layer in self.backbone[1:]:
             if isinstance(layer, nn.Conv2d):
                 nn.init.dirac_(layer.weight[: layer.in_channels].detach())
-        self.hash_layer = nn.Linear(256, BITS)
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.weight.requires_grad_(False)
+        self.hash_layer = nn.Sequential(nn.Linear(256, BITS), nn.BatchNorm1d(BITS))
+        for layer in self.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.momentum = NORM_MOMENTUM
         self.classes = nn.Linear(BITS, CLASSES, bias=False)
         nn.init.normal_(self.classes.weight, std=BITS**-0.5)
 
@@ -72,16 +78,21 @@ def loss_of(net, v, labels):
     target = z[own]
     target = ALPHA * target.relu() - (-target).relu() / ALPHA
     others = z.masked_fill(own, -torch.inf).logsumexp(1)
-    hi = F.softplus(others - target).mean() + LAMBDA_Q * ((h.abs() - 1) ** 2).mean()
-    return (1 - SMOOTHING) * hi - SMOOTHING * z.log_softmax(1).mean()
+    hi = F.softplus(others - target).mean()
+    signs = torch.where(net.classes.weight.detach()[labels] >= 0, 1.0, -1.0)
+    return (1 - SMOOTHING) * hi - SMOOTHING * z.log_softmax(1).mean() + MU * F.softplus(-2 * v * signs).mean()
 
 
 def codes(net, images):
-    """Means of the codes of images and of their mirror images."""
+    """Means of the outputs for six views of each image: itself, moved by a pixel along both axes either way, and the mirror images of the three."""
     net.eval()
     with torch.inference_mode():
-        batches = images.split(BATCH)
-        return torch.cat([(net(x) + net(x.flip(3))) / 2 for x in batches])
+        found = []
+        for x in images.split(BATCH):
+            wide = F.pad(x, (1, 1, 1, 1), mode="reflect")
+            views = [(0.5, x), (0.25, wide[:, :, :32, :32]), (0.25, wide[:, :, 2:, 2:])]
+            found.append(sum(weight * (net(view) + net(view.flip(3))) / 2 for weight, view in views))
+        return torch.cat(found)
 
 
 def main():
@@ -90,9 +101,10 @@ def main():
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    torch.manual_seed(args.seed)
     (images, labels), (asked, asked_labels) = part(args.data_dir, "train"), part(args.data_dir, "test")
     mean = images.float().mean((0, 2, 3)).view(3, 1, 1) / 255
     std = (images.float() / 255).std((0, 2, 3)).view(3, 1, 1)
@@ -101,30 +113,38 @@ def main():
         return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
     net = Hashing(normal(images[::10])).to(memory_format=torch.channels_last)
-    decayed = [p for p in net.parameters() if p.requires_grad and p.dim() > 1]
-    others = [p for p in net.parameters() if p.requires_grad and p.dim() == 1]
-    optimizer = torch.optim.SGD([{"params": decayed, "weight_decay": DECAY}, {"params": others}], RATE, MOMENTUM, nesterov=True)
-    average = {name: value.clone() for name, value in net.state_dict().items()}
+    shifts = [layer.bias for layer in net.backbone if isinstance(layer, nn.BatchNorm2d)]
+    rest = [p for p in net.parameters() if p.requires_grad and all(p is not shift for shift in shifts)]
+    groups = [
+        {"params": [p for p in rest if p.dim() > 1], "weight_decay": DECAY, "scale": 1},
+        {"params": [p for p in rest if p.dim() == 1], "weight_decay": 0, "scale": 1},
+        {"params": shifts, "weight_decay": DECAY / SHIFT_RATE, "scale": SHIFT_RATE},
+    ]
+    optimizer = torch.optim.SGD(groups, RATE, MOMENTUM, nesterov=True)
+    slow = {name: value.clone() for name, value in net.state_dict().items()}
     first, per_epoch, step, began = torch.rand(len(images)) < 0.5, -(-len(images) // BATCH), 0, time.perf_counter()
-    warm_up, steps = args.epochs * 6 / 32 * per_epoch, args.epochs * per_epoch
+    steps = args.epochs * per_epoch
+    warm_up = WARM_UP * steps
     for epoch in range(args.epochs):
         net.train()
         for rows in torch.randperm(len(images)).tensor_split(per_epoch):
             at = step + 0.5
             rate = RATE * (at / warm_up if at < warm_up else 1 - (at - warm_up) / (steps - warm_up))
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["scale"]
             x = normal(varied(images[rows], first[rows] ^ (epoch % 2 == 1)))
             optimizer.zero_grad(set_to_none=True)
             loss = loss_of(net, net(x), labels[rows])
             loss.backward()
             optimizer.step()
-            keep = min(EMA, (step + 1) / (step + 10))
-            for name, value in net.state_dict().items():
-                average[name].lerp_(value, 1 - keep) if value.is_floating_point() else average[name].copy_(value)
             step += 1
+            if step % LOOKAHEAD == 0:
+                keep = 0.95**5 * (step / steps) ** 3
+                for name, value in net.state_dict().items():
+                    if value.is_floating_point():
+                        value.copy_(slow[name].lerp_(value, 1 - keep))
         print(f"epoch {epoch + 1}/{args.epochs}  loss {loss.item():.4f}  {time.perf_counter() - began:.0f} s", flush=True)
-    net.load_state_dict(average)
+    net.load_state_dict(slow)
     args.out.mkdir(parents=True, exist_ok=True)
     found = {"database": (codes(net, normal(images)), labels), "queries": (codes(net, normal(asked)), asked_labels)}
     for name, (values, of) in found.items():
