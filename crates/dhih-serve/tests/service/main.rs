@@ -39,6 +39,7 @@ mod followers;
 mod following;
 #[cfg(unix)]
 mod full_disk;
+mod http2;
 mod idempotency;
 mod importing;
 mod items;
