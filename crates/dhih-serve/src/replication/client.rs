@@ -12,16 +12,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::address::PrimaryAddress;
 use super::error::FollowError;
+use crate::operation::connect::{Peer, Stream, connect};
 
 /// The timeout of connecting, with the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -85,30 +82,16 @@ impl Primary {
     /// # Errors
     /// When the primary cannot be reached, does not respond in time, or refuses the request.
     pub(super) async fn get(&self, path: &str, from: u64) -> Result<Answer, FollowError> {
-        let address = &self.address;
-        let answer = async {
-            let stream = TcpStream::connect((address.bare_host(), address.port)).await;
-            let stream = stream.map_err(|error| self.unreachable(error))?;
-            let _ = stream.set_nodelay(true);
-            match &self.tls {
-                None => Ok::<_, FollowError>(Connected::Plain(stream)),
-                Some(tls) => {
-                    let name = ServerName::try_from(address.bare_host().to_owned());
-                    let name = name.map_err(|error| self.unreachable(io::Error::other(error)))?;
-                    let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
-                    let stream = stream.map_err(|error| self.unreachable(error))?;
-                    Ok(Connected::Encrypted(Box::new(stream)))
-                }
-            }
+        let peer = Peer {
+            host: self.address.bare_host().to_owned(),
+            port: self.address.port,
+            tls: self.tls.clone(),
         };
-        let connected = timeout(CONNECT, answer).await;
-        let connected = connected.map_err(|_| self.timeout("taken a connection", CONNECT))??;
-        let answered = async {
-            match connected {
-                Connected::Plain(stream) => self.request(stream, path, from).await,
-                Connected::Encrypted(stream) => self.request(stream, path, from).await,
-            }
-        };
+        let stream = connect(&peer, CONNECT).await.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => self.timeout("taken a connection", CONNECT),
+            _ => self.unreachable(error),
+        })?;
+        let answered = self.request(stream, path, from);
         let answered = timeout(ANSWER, answered).await;
         let answer = answered.map_err(|_| self.timeout("answered", ANSWER))??;
         match answer.status.is_success() {
@@ -117,9 +100,9 @@ impl Primary {
         }
     }
 
-    async fn request<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    async fn request(
         &self,
-        stream: S,
+        stream: Box<dyn Stream>,
         path: &str,
         from: u64,
     ) -> Result<Answer, FollowError> {
@@ -165,11 +148,6 @@ impl Primary {
     fn timeout(&self, what: &'static str, within: Duration) -> FollowError {
         FollowError::Timeout { address: self.address.to_string(), what, within }
     }
-}
-
-enum Connected {
-    Plain(TcpStream),
-    Encrypted(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 impl Answer {

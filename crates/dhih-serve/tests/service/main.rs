@@ -33,7 +33,6 @@ mod figures;
 #[cfg(unix)]
 mod follower_durability;
 #[cfg(unix)]
-#[cfg(unix)]
 mod followers;
 #[cfg(unix)]
 mod following;
@@ -66,6 +65,8 @@ mod search;
 #[cfg(unix)]
 mod signals;
 mod snapshots;
+#[cfg(all(unix, feature = "otel"))]
+mod spans;
 #[cfg(unix)]
 mod spoiled_feed;
 mod texts;
