@@ -69,6 +69,8 @@ mod snapshots;
 mod spans;
 #[cfg(unix)]
 mod spoiled_feed;
+#[cfg(unix)]
+mod succession;
 mod texts;
 mod traces;
 mod uploads;
