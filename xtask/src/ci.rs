@@ -11,9 +11,9 @@ use crate::test_python;
 use crate::tidy;
 use crate::workspace::Workspace;
 
-/// What plain builds leave out. The store in PostgreSQL is in all builds here, so that what they share is compiled once.
-const HUB: [&str; 2] = ["--features", "hub,postgres"];
-const STORE: [&str; 2] = ["--features", "postgres"];
+/// What plain builds leave out. The store in PostgreSQL and the spans are in all builds here, so that what they share is compiled once.
+const HUB: [&str; 2] = ["--features", "hub,otel,postgres"];
+const STORE: [&str; 2] = ["--features", "otel,postgres"];
 
 /// All but what is no package: xtask, and the wheel.
 const PACKAGE: [&str; 8] = [

@@ -34,7 +34,9 @@ pub use self::items::{
 pub use self::metadata::{
     Field, FieldType, FieldsAnswer, FieldsBody, MAX_VALUES, MetadataBody, ValueCount,
 };
-pub use self::replication::{ChangesParams, FollowFile, FollowSnapshot, Promoted, Replication};
+pub use self::replication::{
+    ChangesParams, FollowFile, FollowSnapshot, Promoted, Replication, Succeeded, Succession,
+};
 pub use self::search::{
     BatchAnswer, BatchBody, DEFAULT_K, Hit, ImageForm, MAX_BATCH, MAX_BUDGET_US, MAX_K, OneAnswer,
     Sample, Samples, SamplesParams, SearchAnswer, SearchBody, SearchParams, Took,

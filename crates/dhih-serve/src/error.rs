@@ -141,6 +141,13 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// Spans cannot be sent as the environment asks for.
+    #[cfg(feature = "otel")]
+    #[error("OpenTelemetry: {reason}")]
+    Spans {
+        /// The variable, and what is wrong with it.
+        reason: String,
+    },
     /// An import cannot add its items.
     #[error("the pictures cannot be added: {reason}")]
     NotAdded {

@@ -6,8 +6,10 @@ use utoipa::{IntoParams, ToSchema};
 /// The replication status of a collection that is a primary or a follower.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Replication {
-    /// `primary` or `follower`.
+    /// `primary`, `follower`, or `superseded` for a former primary whose place another service has taken.
     pub role: &'static str,
+    /// The number of promotions in the history of the items.
+    pub epoch: u64,
     /// The number of the last change that searches see.
     pub position: u64,
     /// The address of the primary; only of a follower.
@@ -43,6 +45,9 @@ pub struct FollowSnapshot {
     pub id: String,
     /// The position of the snapshot, after which the follower requests changes.
     pub position: String,
+    /// The number of promotions in the history of the items.
+    #[serde(default)]
+    pub epoch: u64,
     /// The files of the snapshot.
     pub files: Vec<FollowFile>,
 }
@@ -56,6 +61,23 @@ pub struct FollowFile {
     pub bytes: u64,
     /// SHA-256 of the file's content, in hexadecimal.
     pub sha256: String,
+}
+
+/// The body of `POST /v1/replication/epoch`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Succession {
+    /// The number of promotions in the history of the promoted service.
+    pub epoch: u64,
+    /// The position of the last change that the promoted service has of its former primary.
+    pub position: String,
+}
+
+/// The answer of `POST /v1/replication/epoch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Succeeded {
+    /// Whether the collection refuses changes from now on.
+    pub superseded: bool,
 }
 
 /// The answer of `POST /v1/admin/promote`.

@@ -41,6 +41,8 @@ pub(crate) enum ApiError {
     ReadOnly,
     /// 403: the items are a copy of the primary at this address.
     Follows(String),
+    /// 403: another service has taken the place of this primary.
+    Superseded,
     /// 403: the codes are in a store, which the service does not change.
     Elsewhere,
     /// 409: an item with this id exists.
@@ -197,6 +199,13 @@ impl ApiError {
                 StatusCode::FORBIDDEN,
                 "follower",
                 format!("this service follows {primary}, and is not changed itself: send changes there"),
+            ),
+            Self::Superseded => (
+                StatusCode::FORBIDDEN,
+                "superseded",
+                "another service was promoted and has taken the place of this primary: send changes there, and start this one anew as its \
+                 follower, with another --index"
+                    .into(),
             ),
             Self::Elsewhere => (
                 StatusCode::FORBIDDEN,

@@ -115,6 +115,9 @@ fn collection_router(state: Arc<AppState>) -> Router {
         .route("/v1/replication/snapshot", get(replication::snapshot))
         .route("/v1/replication/snapshot/{id}/{file}", get(replication::file))
         .route_layer(from_fn_with_state(gate.clone(), layers::replicating));
+    let succeeding = Router::new()
+        .route("/v1/replication/epoch", post(replication::epoch).layer(body_memory.clone()))
+        .route_layer(from_fn_with_state(gate.clone(), layers::succeeding));
     let reading = Router::new()
         .route("/v1/search", post(search::search).layer(picture_memory.clone()))
         .route("/v1/encode", post(encode::encode).layer(picture_memory))
@@ -132,6 +135,7 @@ fn collection_router(state: Arc<AppState>) -> Router {
         .route("/v1/samples/{index}/image", get(samples::image))
         .route("/v1/info", get(info::info))
         .route_layer(from_fn_with_state(gate, layers::reading));
+    let replicating = replicating.merge(succeeding);
     let guarded = writing.merge(administering).merge(replicating).merge(reading).fallback(unknown);
     surrounded(&shared, guarded, Router::new()).with_state(state)
 }

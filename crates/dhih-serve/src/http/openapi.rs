@@ -33,7 +33,7 @@ use crate::operation::path_prefix::PathPrefix;
         session::begin, session::session, session::end,
         info::info, info::healthz, info::readyz, info::metrics_text, info::reload,
         snapshots::make, snapshots::list, snapshots::compact,
-        replication::changes, replication::snapshot, replication::file, replication::promote,
+        replication::changes, replication::snapshot, replication::file, replication::epoch, replication::promote,
     ),
     modifiers(&Keys, &Refusals),
     security((), ("bearer" = []), ("key" = []), ("session" = [])),

@@ -20,6 +20,7 @@ use crate::operation::keys::Keys;
 use crate::operation::limits::Limits;
 use crate::operation::path_prefix::PathPrefix;
 use crate::operation::resource_policy::ResourcePolicy;
+use crate::operation::steps::step;
 use crate::run::Run;
 use crate::run::links::LinkTemplate;
 use crate::search::Cancellation;
@@ -202,7 +203,7 @@ impl Shared {
         &self,
         job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        self.changing.run(|_| job()).await?
+        step("change", self.changing.run(|_| job())).await?
     }
 
     /// Runs work that may take long on a thread of its own. `None` means that it exceeded half of the time limit and continues in the

@@ -1,5 +1,5 @@
-//! The trace of a request from the header `traceparent` (W3C Trace Context). It appears in the log and in the answer; the service itself
-//! records no spans.
+//! The trace of a request from the header `traceparent` (W3C Trace Context). It appears in the log and in the answer, and with the feature
+//! `otel` the spans of `operation/otel/` are parts of it.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -12,6 +12,7 @@ use crate::http::form::{Form, Purpose};
 use crate::http::json::{Kind, json, kind, unsupported};
 use crate::http::upload::{Upload, held};
 use crate::http::{ApiError, AppState};
+use crate::operation::steps::step;
 use crate::run::Run;
 use crate::run::coder::Lacking;
 use crate::run::view::View;
@@ -215,7 +216,7 @@ impl Reader<'_> {
                 other => ApiError::internal(other),
             })
         });
-        Ok(Wanted::Made(made.await?, ms_since(started)))
+        Ok(Wanted::Made(step("encode", made).await?, ms_since(started)))
     }
 
     /// Encodes images. An image that cannot be used does not affect the others.
@@ -224,7 +225,8 @@ impl Reader<'_> {
         images: Vec<Upload>,
     ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
         let started = Instant::now();
-        let codes = self.state.pictures().encode(self.run, images, |_| ()).await?;
+        let codes = self.state.pictures().encode(self.run, images, |_| ());
+        let codes = step("encode", codes).await?;
         let ms = ms_since(started);
         let wanted = |code: Result<_, _>| Ok(code.map(|(made, ())| Wanted::Made(made, ms))?);
         Ok(codes.into_iter().map(wanted).collect())

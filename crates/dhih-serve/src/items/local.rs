@@ -76,11 +76,11 @@ impl LocalItems {
                     }
                     open => open,
                 };
-                let mut primary = None;
+                let mut lineage = Lineage::default();
                 if let Some(catalogue) = &catalogue {
                     let model = model_sha256.or(index.model_sha256());
                     model.map_or(Ok(()), |model| catalogue.check_model(model))?;
-                    primary = primary_of(&dir, catalogue, access)?;
+                    lineage = lineage_of(&dir, catalogue, access)?;
                     let shape = ItemShape::of(&index);
                     // The ids of a rebuilt index may belong to other items, so the journal applies only to the same index.
                     if catalogue.index_id()?.is_some_and(|id| id == index.id()) {
@@ -103,7 +103,8 @@ impl LocalItems {
                 catalogue.as_ref().map_or(Ok(()), |it| it.read_attributes(is_current(&index)))?;
                 let numbers = Numbering::after(&index, catalogue.as_deref())?;
                 let writing = Writing::new(catalogue, Changes::new(writer, numbers, fingerprint));
-                writing.primary.store(primary.map(Arc::new));
+                writing.primary.store(lineage.primary.map(Arc::new));
+                writing.superseded_by.store(lineage.superseded_by, Ordering::Release);
                 (index, Some(writing))
             }
         };
@@ -145,7 +146,7 @@ impl LocalItems {
     /// Whether a change is possible now, as far as is known.
     pub(crate) fn is_writable(&self) -> bool {
         self.writing.as_ref().is_some_and(|writing| {
-            !writing.is_broken.load(Ordering::Relaxed) && writing.primary.load().is_none()
+            !writing.is_broken.load(Ordering::Relaxed) && writing.check_primary().is_ok()
         })
     }
 
@@ -180,15 +181,15 @@ impl LocalItems {
     }
 }
 
-/// The address of the primary, if the catalogue is a copy. Refuses a copy that is opened for changes of clients, and an index that is not a
-/// copy but is opened as a follower's.
-fn primary_of(dir: &Path, catalogue: &Catalogue, access: Access) -> Result<Option<String>> {
-    let Lineage { primary, former_primary } = catalogue.lineage()?;
-    match (primary, former_primary, access) {
+/// The lineage of the catalogue. Refuses a copy that is opened for changes of clients, and an index that is not a copy but is opened as a
+/// follower's.
+fn lineage_of(dir: &Path, catalogue: &Catalogue, access: Access) -> Result<Lineage> {
+    let lineage = catalogue.lineage()?;
+    match (&lineage.primary, &lineage.former_primary, access) {
         (Some(primary), _, Access::Writable) => {
-            Err(Error::IsFollower { path: dir.to_owned(), primary })
+            Err(Error::IsFollower { path: dir.to_owned(), primary: primary.clone() })
         }
         (None, None, Access::Follower) => Err(Error::NotAFollower { path: dir.to_owned() }),
-        (primary, ..) => Ok(primary),
+        _ => Ok(lineage),
     }
 }

@@ -71,6 +71,9 @@ pub(crate) enum ChangeError {
     /// These items are the copy of the primary at this address.
     #[error("this service follows {0}: send changes there")]
     Follows(String),
+    /// Another service was promoted and has taken the place of this primary.
+    #[error("another service has taken the place of this primary: send changes there")]
+    Superseded,
     /// The codes are in a store in PostgreSQL, which is loaded as a whole and not changed.
     #[error(
         "the codes are in a store, which takes generations from `dhih-serve load`, not single items"

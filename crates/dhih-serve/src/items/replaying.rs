@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dhih_index::{Batch, Index};
 
@@ -11,7 +12,7 @@ use super::agreement::is_current;
 use super::catalogue::{Catalogue, LoggedChange, PayloadError, Position, ReadChange, Record};
 use super::fingerprint::{Fingerprint, of_all_but};
 use super::numbering::Numbering;
-use super::writing::{Changes, Unsettled};
+use super::writing::{Changes, Unsettled, Writing};
 use super::{ChangeError, ItemShape, LocalItems};
 use crate::{Error, Result};
 
@@ -150,8 +151,48 @@ impl LocalItems {
             let was_copy = catalogue.promote()?;
             state.numbers = Numbering::after(&self.index(), Some(catalogue))?;
             writing.primary.store(None);
+            writing.superseded_by.store(0, Ordering::Release);
             Ok(was_copy)
         })
+    }
+
+    /// Notes that a primary of the epoch `by` has taken the place of this one. From then on, changes of clients are refused. Returns whether
+    /// the place is taken, which it is not where the own epoch is as high or these items are a copy.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be written to.
+    pub(crate) fn supersede(self: &Arc<Self>, by: u64) -> Result<bool, ChangeError> {
+        self.maintain(|writing, _| {
+            let Some(catalogue) = writing.catalogue() else { return Ok(false) };
+            let is_superseded = catalogue.supersede(by)?;
+            if is_superseded {
+                writing.superseded_by.store(by, Ordering::Release);
+            }
+            Ok(is_superseded)
+        })
+    }
+
+    /// Whether another service has taken the place of this primary.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.writing.as_ref().is_some_and(Writing::is_superseded)
+    }
+
+    /// The number of promotions in the history of these items; 0 where no catalogue is open.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub(crate) fn epoch(&self) -> Result<u64> {
+        self.catalogue().map_or(Ok(0), |catalogue| Ok(catalogue.lineage()?.epoch))
+    }
+
+    /// The epoch, and the position of the last change that these items have of their former primary; `None` if they were never promoted.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub(crate) fn fork(&self) -> Result<Option<(u64, Position)>> {
+        let Some(catalogue) = self.catalogue() else { return Ok(None) };
+        let lineage = catalogue.lineage()?;
+        Ok(lineage.fork.map(|fork| (lineage.epoch, fork)))
     }
 }
 

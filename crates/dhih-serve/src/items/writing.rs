@@ -1,7 +1,7 @@
 //! `Writing`: the state for changes of the items: catalogue, writer, waiting additions, and failed changes. `changing.rs` makes the
 //! changes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -27,6 +27,8 @@ pub(super) struct Writing {
     pub(super) is_closed: AtomicBool,
     /// The address of the primary, if these items are a copy. Only the changes of the primary are made to a copy.
     pub(super) primary: ArcSwapOption<String>,
+    /// The epoch of the primary that has taken the place of this one; 0 if none has.
+    pub(super) superseded_by: AtomicU64,
     /// Whether changes are impossible at the moment.
     pub(super) is_broken: AtomicBool,
     pub(super) is_recovering: AtomicBool,
@@ -70,6 +72,7 @@ impl Writing {
             additions: Additions::default(),
             is_closed: AtomicBool::new(false),
             primary: ArcSwapOption::empty(),
+            superseded_by: AtomicU64::new(0),
             is_broken: AtomicBool::new(false),
             is_recovering: AtomicBool::new(false),
             last_error: ArcSwapOption::empty(),
@@ -102,12 +105,17 @@ impl Writing {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Refuses changes of clients if these items are a copy.
+    /// Refuses changes of clients if these items are a copy, or another service has taken the place of this primary.
     pub(super) fn check_primary(&self) -> Result<(), ChangeError> {
         match &*self.primary.load() {
             Some(primary) => Err(ChangeError::Follows(primary.to_string())),
+            None if self.is_superseded() => Err(ChangeError::Superseded),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn is_superseded(&self) -> bool {
+        self.superseded_by.load(Ordering::Acquire) > 0
     }
 
     pub(super) fn check_open(&self) -> Result<(), ChangeError> {

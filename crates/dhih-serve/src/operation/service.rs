@@ -10,6 +10,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::http::{Admin, Collections, Shared, app};
 use crate::operation::cli::Config;
 use crate::operation::keys::Keys;
+#[cfg(feature = "otel")]
+use crate::operation::otel::Spans;
 use crate::operation::server::{Server, ServerConfig, bind};
 use crate::operation::signals::Signals;
 #[cfg(feature = "postgres")]
@@ -42,6 +44,8 @@ pub fn serve(config: Config, served: Option<Served>, keys: Keys) -> Result<()> {
 async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Result<()> {
     // Signals are watched first: one that arrives while the runs are loaded must neither be lost nor kill the process.
     let signals = Signals::watch().map_err(|source| Error::System { what: "signals", source })?;
+    #[cfg(feature = "otel")]
+    let spans = Spans::begin().map_err(|reason| Error::Spans { reason })?;
     let tls = config.tls().map(Tls::load).transpose()?.map(Arc::new);
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().watch());
@@ -110,7 +114,13 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
         tokio::time::sleep(config.drain_delay()).await;
     };
     tokio::select! {
-        () = server.run(stop) => {}
+        () = server.run(stop) => {
+            #[cfg(feature = "otel")]
+            if let Some(spans) = spans {
+                // A panic of the thread leaves nothing to send.
+                let _ = spawn_blocking(|| spans.end()).await;
+            }
+        }
         () = signals.stopped(2) => tracing::warn!("told to stop a second time: requests were cut off"),
     }
     reloading.abort();

@@ -20,6 +20,9 @@ use crate::{Error, Result};
 /// The interval at which the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
+/// The protocols that a client may choose from (ALPN), the preferred one first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
 /// The paths of certificate and key.
 #[derive(Debug, Clone)]
 pub struct TlsConfig {
@@ -125,12 +128,13 @@ fn acceptor(TlsConfig { cert, key }: &TlsConfig) -> Result<TlsAcceptor> {
         return Err(wrong(cert, &"there is no certificate in it"));
     }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| wrong(cert, &error))?
         .with_no_client_auth()
         .with_single_cert(chain, private)
         .map_err(|error| wrong(key, &error))?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -6,22 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::http::request::Builder;
 use axum::http::{Request, StatusCode, header};
 use futures_util::{FutureExt, StreamExt};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::address::PrimaryAddress;
 use super::error::FollowError;
+use crate::operation::connect::{Peer, Stream, connect};
 
 /// The timeout of connecting, with the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -85,31 +84,47 @@ impl Primary {
     /// # Errors
     /// When the primary cannot be reached, does not respond in time, or refuses the request.
     pub(super) async fn get(&self, path: &str, from: u64) -> Result<Answer, FollowError> {
-        let address = &self.address;
-        let answer = async {
-            let stream = TcpStream::connect((address.bare_host(), address.port)).await;
-            let stream = stream.map_err(|error| self.unreachable(error))?;
-            let _ = stream.set_nodelay(true);
-            match &self.tls {
-                None => Ok::<_, FollowError>(Connected::Plain(stream)),
-                Some(tls) => {
-                    let name = ServerName::try_from(address.bare_host().to_owned());
-                    let name = name.map_err(|error| self.unreachable(io::Error::other(error)))?;
-                    let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
-                    let stream = stream.map_err(|error| self.unreachable(error))?;
-                    Ok(Connected::Encrypted(Box::new(stream)))
-                }
-            }
+        let mut request = Request::get(format!("{}{path}", self.address.api));
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        self.exchange(request, Body::empty()).await
+    }
+
+    /// Sends a `POST` with a JSON body for `path`, and reads the JSON that it is answered with.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get), and when the answer is not the expected JSON.
+    pub(super) async fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<A, FollowError> {
+        let list = |error: serde_json::Error| FollowError::List(error.to_string());
+        let request = Request::post(format!("{}{path}", self.address.api))
+            .header(header::CONTENT_TYPE, "application/json");
+        let body = serde_json::to_vec(body).map_err(list)?;
+        let answer = self.exchange(request, Body::from(body)).await?.whole().await?;
+        serde_json::from_slice(&answer).map_err(list)
+    }
+
+    async fn exchange(&self, request: Builder, body: Body) -> Result<Answer, FollowError> {
+        let peer = Peer {
+            host: self.address.bare_host().to_owned(),
+            port: self.address.port,
+            tls: self.tls.clone(),
         };
-        let connected = timeout(CONNECT, answer).await;
-        let connected = connected.map_err(|_| self.timeout("taken a connection", CONNECT))??;
-        let answered = async {
-            match connected {
-                Connected::Plain(stream) => self.request(stream, path, from).await,
-                Connected::Encrypted(stream) => self.request(stream, path, from).await,
-            }
-        };
-        let answered = timeout(ANSWER, answered).await;
+        let stream = connect(&peer, CONNECT).await.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => self.timeout("taken a connection", CONNECT),
+            _ => self.unreachable(error),
+        })?;
+        let mut request = request.header(header::HOST, self.address.authority());
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        let request = request.body(body);
+        let request = request.map_err(|error| self.unreachable(io::Error::other(error)))?;
+        let answered = timeout(ANSWER, self.answer(stream, request)).await;
         let answer = answered.map_err(|_| self.timeout("answered", ANSWER))??;
         match answer.status.is_success() {
             true => Ok(answer),
@@ -117,11 +132,10 @@ impl Primary {
         }
     }
 
-    async fn request<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    async fn answer(
         &self,
-        stream: S,
-        path: &str,
-        from: u64,
+        stream: Box<dyn Stream>,
+        request: Request<Body>,
     ) -> Result<Answer, FollowError> {
         let address = self.address.to_string();
         let broken = |source| FollowError::Broken { address: address.clone(), source };
@@ -131,16 +145,6 @@ impl Primary {
                 tracing::debug!(%error, "a connection to the primary ended early");
             }
         });
-        let mut request = Request::get(format!("{}{path}", self.address.api))
-            .header(header::HOST, self.address.authority());
-        if let Some(key) = &self.key {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
-        }
-        if from > 0 {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
-        }
-        let request = request.body(Body::empty());
-        let request = request.map_err(|error| self.unreachable(io::Error::other(error)))?;
         let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
         let body: Incoming = body;
         let body = Body::new(body).into_data_stream();
@@ -165,11 +169,6 @@ impl Primary {
     fn timeout(&self, what: &'static str, within: Duration) -> FollowError {
         FollowError::Timeout { address: self.address.to_string(), what, within }
     }
-}
-
-enum Connected {
-    Plain(TcpStream),
-    Encrypted(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 impl Answer {

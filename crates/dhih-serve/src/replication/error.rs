@@ -26,8 +26,13 @@ pub(crate) enum FollowError {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    #[error("the list of the snapshot's files cannot be read: {0}")]
+    #[error("the JSON of the primary's answer cannot be read: {0}")]
     List(String),
+    /// The primary has missed a promotion that is in the history of this copy.
+    #[error(
+        "{address} is a former primary: another service was promoted, and this copy has changes of it; follow that one"
+    )]
+    FormerPrimary { address: String },
     /// The checksum of a received file differs from the one in the list of the snapshot.
     #[error(
         "the file {name} of the snapshot came with another content than it has at the primary: it is taken again"
@@ -58,8 +63,10 @@ impl FollowError {
                 "no_journal" => "no_journal",
                 "unauthorized" | "forbidden" => "unauthorized",
                 "no_collection" | "not_found" => "not_found",
+                "superseded" => "superseded",
                 _ => "refused",
             },
+            Self::FormerPrimary { .. } => "superseded",
             Self::Checksum { .. } | Self::Replay(ReplayError::NotNext { .. }) => "checksum",
             Self::Replay(ReplayError::NotFollowing) => "promoted",
             Self::Replay(ReplayError::Unreadable { .. }) => "unreadable_change",

@@ -27,12 +27,17 @@ const LIST: &str = ".list.json";
 /// The pause before the next request while the primary is still making the snapshot.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Fetches a snapshot into the directory [`Place::taking`]. When this returns, the snapshot is complete and on disk.
+/// Fetches a snapshot into the directory [`Place::taking`]. When this returns, the snapshot is complete and on disk. `epoch` is that of the
+/// copy that the snapshot replaces.
 ///
 /// # Errors
-/// When the primary or the disk fails. The fetched part is kept for the next attempt, unless the disk is full.
-pub(super) async fn fetch(primary: &Primary, place: &Place) -> Result<Position, FollowError> {
-    let fetched = take(primary, place.taking()).await;
+/// When the primary or the disk fails, or the primary has a lower epoch than the copy. The fetched part is kept for the next attempt, unless the disk is full.
+pub(super) async fn fetch(
+    primary: &Primary,
+    place: &Place,
+    epoch: u64,
+) -> Result<Position, FollowError> {
+    let fetched = take(primary, place.taking(), epoch).await;
     if let Err(FollowError::Disk { source, .. }) = &fetched
         && [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&source.kind())
     {
@@ -41,8 +46,11 @@ pub(super) async fn fetch(primary: &Primary, place: &Place) -> Result<Position, 
     fetched
 }
 
-async fn take(primary: &Primary, dir: &Path) -> Result<Position, FollowError> {
+async fn take(primary: &Primary, dir: &Path, epoch: u64) -> Result<Position, FollowError> {
     let snapshot = list(primary).await?;
+    if snapshot.epoch < epoch {
+        return Err(FollowError::FormerPrimary { address: primary.address.to_string() });
+    }
     let position = check(&snapshot)?;
     block_in_place(|| begin(dir, &snapshot)).map_err(disk(dir))?;
     let bytes: u64 = snapshot.files.iter().map(|file| file.bytes).sum();
@@ -173,7 +181,8 @@ mod tests {
     fn snapshot(names: &[&str]) -> FollowSnapshot {
         let file = |name: &&str| FollowFile { name: (*name).into(), bytes: 1, sha256: "0".into() };
         let position = format!("7-{}", "0".repeat(64));
-        FollowSnapshot { id: "a1".into(), position, files: names.iter().map(file).collect() }
+        let files = names.iter().map(file).collect();
+        FollowSnapshot { id: "a1".into(), position, epoch: 0, files }
     }
 
     #[test]

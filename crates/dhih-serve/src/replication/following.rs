@@ -14,6 +14,7 @@ use super::fetch::fetch;
 use super::frame::{Frame, Frames};
 use super::place::Place;
 use super::status::FollowStatus;
+use crate::api::{Succeeded, Succession};
 use crate::http::AppState;
 use crate::items::catalogue::{LoggedChange, Position};
 use crate::items::{LocalItems, ReplayError};
@@ -49,7 +50,7 @@ impl Follower {
         }
         let mut pauses = Pauses::default();
         loop {
-            match fetch(&self.primary, &self.place).await {
+            match fetch(&self.primary, &self.place, 0).await {
                 Ok(_) => return block_in_place(|| self.place.put()),
                 Err(error) => {
                     tracing::warn!(%error, "no snapshot of the primary yet; it is tried again");
@@ -60,14 +61,16 @@ impl Follower {
         }
     }
 
-    /// Starts the task that follows the primary and changes the items of `state`. It ends when the items are promoted or the task is
-    /// aborted.
+    /// Starts the task that follows the primary and changes the items of `state`. When the items are promoted, it tells the former primary
+    /// and ends.
     pub(crate) fn spawn(self, state: Arc<AppState>) -> JoinHandle<()> {
         state.set_following(self.status.clone());
         tokio::spawn(async move {
             block_in_place(|| self.place.tidy());
             match self.claim(&state).await {
-                Err(FollowError::Replay(ReplayError::NotFollowing)) => return,
+                Err(FollowError::Replay(ReplayError::NotFollowing)) => {
+                    return self.succeed(&state).await;
+                }
                 Err(error) => tracing::warn!(%error, "the primary's address is not noted"),
                 Ok(()) => {}
             }
@@ -78,7 +81,7 @@ impl Follower {
                 self.status.lost(error.code());
                 if matches!(error, FollowError::Replay(ReplayError::NotFollowing)) {
                     tracing::info!("this is a primary from now on");
-                    return;
+                    return self.succeed(&state).await;
                 }
                 metrics::counter!("dhih_replication_interruptions_total").increment(1);
                 if error.asks_for_snapshot() {
@@ -140,8 +143,46 @@ impl Follower {
         }
     }
 
+    /// Tells the former primary that these items were promoted, as soon as it can be reached, so that it accepts no changes any more.
+    async fn succeed(&self, state: &Arc<AppState>) {
+        let mut pauses = Pauses::default();
+        let mut is_first = true;
+        loop {
+            match self.tell(state).await {
+                Ok(true) => {
+                    return tracing::info!(
+                        former = self.status.primary(),
+                        "the former primary refuses changes from now on"
+                    );
+                }
+                Ok(false) => return,
+                Err(error @ FollowError::Refused { status: 404 | 409 | 422, .. }) => {
+                    return tracing::info!(%error, "what is at the address of the former primary has nothing to refuse");
+                }
+                Err(error) if is_first => {
+                    is_first = false;
+                    tracing::warn!(%error, "the former primary was not told of the promotion, and would accept changes; it is tried again");
+                }
+                Err(_) => {}
+            }
+            pauses.wait().await;
+        }
+    }
+
+    /// Sends the epoch to the former primary. Returns whether it gives way.
+    async fn tell(&self, state: &Arc<AppState>) -> Result<bool, FollowError> {
+        let run = state.run();
+        let Some((epoch, fork)) = run.items().map_err(ReplayError::from)?.fork()? else {
+            return Ok(false);
+        };
+        let succession = Succession { epoch, position: fork.to_string() };
+        let Succeeded { superseded } = self.primary.post("/replication/epoch", &succession).await?;
+        Ok(superseded)
+    }
+
     async fn take_anew(&self, state: &Arc<AppState>) -> Result<(), FollowError> {
-        fetch(&self.primary, &self.place).await?;
+        let epoch = state.run().items().map_err(ReplayError::from)?.epoch()?;
+        fetch(&self.primary, &self.place, epoch).await?;
         block_in_place(|| {
             self.place.put()?;
             match state.reload() {

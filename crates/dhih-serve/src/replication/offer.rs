@@ -145,7 +145,8 @@ fn make(items: &Arc<LocalItems>, parent: &Path) -> Result<Offer, OfferError> {
         files = files.len(),
         "a snapshot for followers was made"
     );
-    let snapshot = FollowSnapshot { id, position: position.to_string(), files };
+    let epoch = items.epoch()?;
+    let snapshot = FollowSnapshot { id, position: position.to_string(), epoch, files };
     Ok(Offer { snapshot, position, dir, used: Instant::now() })
 }
 

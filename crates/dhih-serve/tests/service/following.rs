@@ -287,6 +287,7 @@ fn a_key_of_its_own_lets_follow_and_nothing_else() {
     for (role, status) in roles.iter().zip([403, 409, 409, 409]) {
         assert_eq!(with(role, &after), status, "{role}");
     }
+    assert_eq!(with("read", "POST /v1/replication/epoch"), 403);
     assert_eq!(with("replicate", "GET /v1/items"), 200);
     assert_eq!(with("replicate", "DELETE /v1/items/1"), 403);
     assert_eq!(with("unknown", &after), 401);

@@ -33,12 +33,12 @@ mod figures;
 #[cfg(unix)]
 mod follower_durability;
 #[cfg(unix)]
-#[cfg(unix)]
 mod followers;
 #[cfg(unix)]
 mod following;
 #[cfg(unix)]
 mod full_disk;
+mod http2;
 mod idempotency;
 mod importing;
 mod items;
@@ -65,8 +65,12 @@ mod search;
 #[cfg(unix)]
 mod signals;
 mod snapshots;
+#[cfg(all(unix, feature = "otel"))]
+mod spans;
 #[cfg(unix)]
 mod spoiled_feed;
+#[cfg(unix)]
+mod succession;
 mod texts;
 mod traces;
 mod uploads;

@@ -50,6 +50,7 @@ impl From<ChangeError> for ApiError {
         match refusal {
             ChangeError::ReadOnly => Self::ReadOnly,
             ChangeError::Follows(primary) => Self::Follows(primary),
+            ChangeError::Superseded => Self::Superseded,
             ChangeError::KeyUsed => Self::KeyUsed,
             ChangeError::Elsewhere => Self::Elsewhere,
             ChangeError::Taken(id) => Self::Taken(id),

@@ -18,6 +18,8 @@ use axum::{
 use crate::collections::CollectionName;
 use crate::http::trace::{TRACEPARENT, TraceParent};
 use crate::operation::connection::Connection;
+#[cfg(feature = "otel")]
+use crate::operation::otel::{Asked, RequestSpan};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -27,6 +29,8 @@ pub(crate) struct Logged {
     id: HeaderValue,
     /// The trace of the request, from the header `traceparent`.
     trace: Option<TraceParent>,
+    /// The id of the trace that begins with the request. Absent if it has one already, or no spans are recorded.
+    new_trace: Option<Arc<str>>,
     /// The name of the key in the request.
     key: OnceLock<Arc<str>>,
 }
@@ -39,7 +43,7 @@ impl Logged {
 
     /// The id of the trace of the request, if it has one.
     pub(crate) fn trace_id(&self) -> Option<&str> {
-        self.trace.as_ref().map(TraceParent::trace_id)
+        self.trace.as_ref().map(TraceParent::trace_id).or(self.new_trace.as_deref())
     }
 
     /// Sets the name of the key in the request.
@@ -59,6 +63,8 @@ pub(super) struct AccessLog {
     peer: Option<SocketAddr>,
     logged: Arc<Logged>,
     started: Instant,
+    #[cfg(feature = "otel")]
+    span: Option<RequestSpan>,
 }
 
 impl AccessLog {
@@ -71,14 +77,47 @@ impl AccessLog {
         let peer = request.extensions().get::<Connection>().map(|connection| connection.peer);
         let collection = request.extensions().get::<CollectionName>().cloned();
         let trace = TraceParent::of(request.headers());
-        let logged = Arc::new(Logged { id, trace, key: OnceLock::new() });
+        #[cfg(feature = "otel")]
+        let span = RequestSpan::begin(Asked {
+            request,
+            route: route.as_ref().map(MatchedPath::as_str),
+            collection: named(collection.as_ref()),
+            request_id: id.to_str().unwrap_or_default(),
+            parent: trace.as_ref().and_then(|trace| trace.value().to_str().ok()),
+        });
+        #[cfg(feature = "otel")]
+        let new_trace = span.as_ref().map(RequestSpan::trace_id);
+        #[cfg(not(feature = "otel"))]
+        let new_trace = None;
+        let logged = Arc::new(Logged { id, trace, new_trace, key: OnceLock::new() });
         request.extensions_mut().insert(logged.clone());
-        Self { method, path, route, collection, peer, logged, started: Instant::now() }
+        Self {
+            method,
+            path,
+            route,
+            collection,
+            peer,
+            logged,
+            started: Instant::now(),
+            #[cfg(feature = "otel")]
+            span,
+        }
+    }
+
+    /// Answers the request. What is timed meanwhile becomes part of its span.
+    pub(super) async fn within<T>(&self, answer: impl Future<Output = T>) -> T {
+        #[cfg(feature = "otel")]
+        if let Some(span) = &self.span {
+            return span.scope(answer).await;
+        }
+        answer.await
     }
 
     /// Logs and counts the request, and writes its id into the answer.
     pub(super) fn end(self, response: &mut Response) {
-        let Self { method, path, route, collection, peer, logged, started } = self;
+        #[cfg(feature = "otel")]
+        let span = self.span;
+        let Self { method, path, route, collection, peer, logged, started, .. } = self;
         let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
         let route = route.as_ref().map_or("other", MatchedPath::as_str).to_owned();
         metrics::histogram!("dhih_request_seconds", "route" => route.clone()).record(seconds);
@@ -96,6 +135,10 @@ impl AccessLog {
             peer = peer.map(tracing::field::display),
             "request"
         );
+        #[cfg(feature = "otel")]
+        if let Some(span) = span {
+            span.end(status, logged.key.get().map(|name| &**name));
+        }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, logged.id.clone());
         if let Some(trace) = &logged.trace {

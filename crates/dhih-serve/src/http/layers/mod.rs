@@ -20,7 +20,9 @@ use crate::http::ApiError;
 pub(crate) use body_memory::{charge_body, charge_picture_body};
 pub(crate) use caller::{admit, of as caller_of};
 pub(crate) use in_flight_limit::InFlight;
-pub(crate) use rights::{Gate, administering, own_pages, reading, replicating, writing};
+pub(crate) use rights::{
+    Gate, administering, own_pages, reading, replicating, succeeding, writing,
+};
 pub(crate) use security_headers::{SecurityHeaders, security_headers};
 pub(crate) use surround::surround;
 

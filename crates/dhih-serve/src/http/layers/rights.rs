@@ -62,6 +62,11 @@ pub(crate) async fn writing(State(gate): State<Gate>, request: Request, next: Ne
     change(&gate, Role::Write, request, next).await
 }
 
+/// Requires the right to replicate, and refuses pages of other sites.
+pub(crate) async fn succeeding(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    change(&gate, Role::Replicate, request, next).await
+}
+
 /// Requires the right of an administrator, and refuses pages of other sites.
 pub(crate) async fn administering(
     State(gate): State<Gate>,

@@ -27,7 +27,7 @@ pub(crate) async fn surround(
     let cors = Cors::of(&shared.guard().origins, request.headers());
     let limit = TimeLimit::of(shared.limits().request_timeout, &request);
     // Unwind safety: the state of the request is dropped after a panic, and shared state is behind locks that handle poisoning.
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = log.within(AssertUnwindSafe(next.run(request)).catch_unwind());
     let mut response = match tokio::time::timeout(limit.longest, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(cause)) => panicked(&*cause),

@@ -47,11 +47,17 @@ fn replication(state: &AppState) -> Option<Replication> {
     let run = state.run();
     let items = run.items().ok()?;
     let position = items.position()?.number;
-    let role = if items.primary().is_some() { "follower" } else { "primary" };
+    let role = match items.primary() {
+        Some(_) => "follower",
+        None if items.is_superseded() => "superseded",
+        None => "primary",
+    };
+    let epoch = items.epoch().inspect_err(|error| tracing::error!(%error, "the epoch is unknown"));
     let followed = state.followed();
     let of = followed.as_ref();
     Some(Replication {
         role,
+        epoch: epoch.ok()?,
         position,
         primary: items.primary().map(|primary| primary.to_string()),
         primary_position: of.and_then(|followed| followed.head),

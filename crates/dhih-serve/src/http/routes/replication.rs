@@ -19,10 +19,14 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::api::{ChangesParams, ErrorAnswer, ErrorBody, FollowSnapshot, Promoted};
+use crate::api::{
+    ChangesParams, ErrorAnswer, ErrorBody, FollowSnapshot, Promoted, Succeeded, Succession,
+};
+use crate::http::json::json;
 use crate::http::readiness::Phase;
 use crate::http::{ApiError, AppState};
-use crate::items::catalogue::{Position, Reach};
+use crate::items::LocalItems;
+use crate::items::catalogue::{Catalogue, NoPosition, Position, Reach};
 use crate::replication::feed;
 use crate::replication::offer::OfferError;
 
@@ -53,30 +57,18 @@ pub(crate) async fn changes(
     params: Result<Query<ChangesParams>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(ChangesParams { after }) = params?;
-    let after: Position = after.parse().map_err(|error: crate::items::catalogue::NoPosition| {
-        ApiError::BadRequest("invalid_parameter", format!("after: {error}"))
-    })?;
+    let after = position("after", &after)?;
     let run = state.run();
-    run.items()?;
+    check_not_superseded(run.items()?)?;
     let catalogue = run.catalogue().cloned().ok_or(OfferError::NoJournal)?;
-    let asked = catalogue.clone();
-    match state.shared().work(move || asked.reach(&after).map_err(ApiError::internal)).await? {
-        Reach::Here => {}
-        Reach::NoJournal => return Err(OfferError::NoJournal.into()),
-        Reach::TooFarBehind => {
-            let message = "what comes after this position is not kept any more: take a snapshot";
-            return Err(ApiError::Conflict("too_far_behind", message.into()));
-        }
-        Reach::OtherHistory => {
-            let message = "this service never had this position: take a snapshot";
-            return Err(ApiError::Conflict("other_history", message.into()));
-        }
-    }
+    check_reach(&state, &catalogue, after).await?;
     let (pieces, received) = mpsc::channel(WAITING);
     let (served, of) = (state.clone(), catalogue.clone());
     // A reload may open another catalogue. Its history need not continue this one, so the follower has to ask again.
     let goes_on = move || {
-        let is_served = served.run().catalogue().is_some_and(|now| Arc::ptr_eq(now, &of));
+        let run = served.run();
+        let is_served = run.catalogue().is_some_and(|now| Arc::ptr_eq(now, &of))
+            && run.items().is_ok_and(|items| !items.is_superseded());
         is_served && served.shared().phase() == Phase::Serving
     };
     tokio::spawn(async move {
@@ -105,6 +97,7 @@ pub(crate) async fn changes(
 pub(crate) async fn snapshot(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
     let run = state.run();
     run.items()?.check_open()?;
+    check_not_superseded(run.items()?)?;
     let offering = state.clone();
     let offer = move || {
         let offered = offering.offers().offered(run.items()?);
@@ -231,8 +224,86 @@ fn sent(received: mpsc::Receiver<io::Result<Bytes>>) -> Body {
     }))
 }
 
+/// Tells a primary that another service was promoted. If the promoted service has changes of this primary and a higher epoch, the primary
+/// has missed the promotion: it refuses changes and followers from then on, until it is promoted itself. A promoted service sends this to its
+/// former primary.
+#[utoipa::path(
+    post, operation_id = "succeed", path = "/v1/replication/epoch", tag = "replication", request_body = Succession,
+    responses(
+        (status = 200, body = Succeeded, description = "Whether the collection gives way"),
+        (status = 400, body = ErrorAnswer, description = "The body is wrong"),
+        (status = 401, body = ErrorAnswer, description = "A key is needed"),
+        (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
+        (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
+        (status = 409, body = ErrorAnswer, description = "This collection never had this position, or does not keep what comes after it any more"),
+        (status = 413, body = ErrorAnswer, description = "The body is too large"),
+        (status = 415, body = ErrorAnswer, description = "A body of another type"),
+        (status = 422, body = ErrorAnswer, description = "The service keeps no journal"),
+        (status = 503, body = ErrorAnswer, description = "Another index is being opened, or nothing can be written: see Retry-After"),
+        (status = 507, body = ErrorAnswer, description = "The disk is full"),
+    )
+)]
+pub(crate) async fn epoch(
+    State(state): State<Arc<AppState>>,
+    request: axum::extract::Request,
+) -> Result<Json<Succeeded>, ApiError> {
+    let Succession { epoch, position: at } = json(request).await?;
+    let (run, at) = (state.run(), position("position", &at)?);
+    run.items()?;
+    let catalogue = run.catalogue().cloned().ok_or(OfferError::NoJournal)?;
+    check_reach(&state, &catalogue, at).await?;
+    let superseded = state.shared().change(move || Ok(run.items()?.supersede(epoch)?)).await?;
+    if superseded {
+        tracing::warn!(
+            epoch,
+            "another service has taken the place of this primary: changes are refused from now on"
+        );
+    }
+    Ok(Json(Succeeded { superseded }))
+}
+
+fn position(name: &str, text: &str) -> Result<Position, ApiError> {
+    text.parse().map_err(|error: NoPosition| {
+        ApiError::BadRequest("invalid_parameter", format!("{name}: {error}"))
+    })
+}
+
+/// Checks that the journal continues from a position, which is therefore one of this history.
+async fn check_reach(
+    state: &Arc<AppState>,
+    catalogue: &Arc<Catalogue>,
+    position: Position,
+) -> Result<(), ApiError> {
+    let asked = catalogue.clone();
+    let reach = move || asked.reach(&position).map_err(ApiError::internal);
+    let conflict = |code, message: &str| Err(ApiError::Conflict(code, message.into()));
+    match state.shared().work(reach).await? {
+        Reach::Here => Ok(()),
+        Reach::NoJournal => Err(OfferError::NoJournal.into()),
+        Reach::TooFarBehind => conflict(
+            "too_far_behind",
+            "what comes after this position is not kept any more: take a snapshot",
+        ),
+        Reach::OtherHistory => {
+            conflict("other_history", "this service never had this position: take a snapshot")
+        }
+    }
+}
+
+/// Refuses followers of a former primary, which would not get the changes of the new one.
+fn check_not_superseded(items: &LocalItems) -> Result<(), ApiError> {
+    match items.is_superseded() {
+        true => {
+            let message = "another service has taken the place of this primary: follow that one";
+            Err(ApiError::Conflict("superseded", message.into()))
+        }
+        false => Ok(()),
+    }
+}
+
 /// Makes a follower a primary, which accepts changes of clients and follows no other service. It keeps the changes that it has received;
-/// later changes of the former primary are lost. Ensure that the former primary accepts no further changes.
+/// later changes of the former primary are lost. Ensure that the former primary accepts no further changes. A former primary whose place
+/// another service has taken becomes a primary again.
 #[utoipa::path(
     post, operation_id = "promote", path = "/v1/admin/promote", tag = "replication",
     responses(

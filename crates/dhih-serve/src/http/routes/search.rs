@@ -18,6 +18,7 @@ use crate::http::params::{Bounds, Extent, extent};
 use crate::http::wanted::{Coded, Reader, Wanted, ms_since};
 use crate::http::{ApiError, AppState};
 use crate::items::{self, LabelShape};
+use crate::operation::steps::step;
 use crate::run::Run;
 use crate::run::coder::Lacking;
 use crate::run::view::View;
@@ -65,14 +66,14 @@ pub(crate) async fn search(
         && !matches!(wanted, Wanted::Vector(_))
     {
         let search = Search { run: &run, extent: &extent, scope: None, cancellation: None };
-        return search.answer(&wanted).map(Json);
+        return step("search", async { search.answer(&wanted).map(Json) }).await;
     }
     let of = run.clone();
     let answer = state.shared().search(&of, move |cancellation| {
         let (scope, cancellation) = (scope.as_ref(), Some(cancellation));
         Search { run: &run, extent: &extent, scope, cancellation }.answer(&wanted)
     });
-    answer.await.map(Json)
+    step("search", answer).await.map(Json)
 }
 
 /// As `POST /v1/search` with up to 32 queries. A query that is refused does not affect the others.
@@ -128,7 +129,7 @@ pub(crate) async fn batch(
         }
         Ok(BatchAnswer { answers })
     });
-    answers.await.map(Json)
+    step("search", answers).await.map(Json)
 }
 
 /// The items to search; `None` for all of them.

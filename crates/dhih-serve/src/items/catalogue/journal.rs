@@ -42,6 +42,8 @@ const LIMIT: &str = "journal_limit";
 pub(super) const PRIMARY: &str = "journal_primary";
 /// The address of the former primary. Present only in a copy that was promoted.
 pub(super) const FORMER_PRIMARY: &str = "journal_former_primary";
+/// How many promotions there were in the history. It is kept when a journal ends, so that a former primary stays one.
+pub(super) const EPOCH: &str = "journal_epoch";
 /// The rows of `META` that are removed from a copy that begins a history of its own.
 const OWN: [&str; 8] = [BASE, HEAD, SETTLED, UNTOUCHED, BYTES, LIMIT, PRIMARY, FORMER_PRIMARY];
 /// The format of a catalogue with a journal. It differs from the one without, so that programs that do not know the journal refuse the
@@ -195,6 +197,9 @@ impl Catalogue {
             for (logged, read) in changes {
                 changed.extend(read.change().write(tables)?);
                 append(tables, logged, settled)?;
+                if read.is_fork {
+                    raise_epoch(tables)?;
+                }
             }
             self.replaced.keep(&changed);
             Ok(changed)
@@ -311,6 +316,14 @@ pub(super) fn append(
     meta.set(BYTES, &bytes.to_string())
 }
 
+/// Notes a promotion. Returns the new epoch.
+pub(super) fn raise_epoch(change: &WriteTransaction) -> Result<u64, Fault> {
+    let mut meta = Meta::open(change)?;
+    let epoch = meta.number(EPOCH)?.saturating_add(1);
+    meta.set(EPOCH, &epoch.to_string())?;
+    Ok(epoch)
+}
+
 /// The table `META`, open for writing.
 pub(super) struct Meta<'t>(Table<'t, &'static str, &'static str>);
 
@@ -323,8 +336,12 @@ impl<'t> Meta<'t> {
         self.0.get(key)?.map(|text| parse_position(text.value())).transpose()
     }
 
-    fn number(&self, key: &str) -> Result<u64, Fault> {
+    pub(super) fn number(&self, key: &str) -> Result<u64, Fault> {
         self.0.get(key)?.map_or(Ok(0), |text| parse_number(text.value()))
+    }
+
+    pub(super) fn has(&self, key: &str) -> Result<bool, Fault> {
+        Ok(self.0.get(key)?.is_some())
     }
 
     pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
@@ -338,12 +355,15 @@ pub(super) fn head_of(change: &WriteTransaction) -> Result<Option<Position>, Fau
     Meta::open(change)?.position(HEAD)
 }
 
-fn read_position(tables: &ReadTransaction, key: &str) -> Result<Option<Position>, Fault> {
+pub(super) fn read_position(
+    tables: &ReadTransaction,
+    key: &str,
+) -> Result<Option<Position>, Fault> {
     let meta = tables.open_table(META)?;
     meta.get(key)?.map(|text| parse_position(text.value())).transpose()
 }
 
-fn read_number(tables: &ReadTransaction, key: &str) -> Result<u64, Fault> {
+pub(super) fn read_number(tables: &ReadTransaction, key: &str) -> Result<u64, Fault> {
     let meta = tables.open_table(META)?;
     meta.get(key)?.map_or(Ok(0), |text| parse_number(text.value()))
 }

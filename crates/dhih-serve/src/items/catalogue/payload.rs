@@ -30,6 +30,8 @@ pub(crate) struct ReadChange {
     pub(crate) fields: Option<Fields>,
     answered: Vec<Answered>,
     forgotten: Vec<String>,
+    /// Whether it is the change that is logged on promotion.
+    pub(super) is_fork: bool,
 }
 
 /// The JSON object of a payload.
@@ -157,8 +159,9 @@ impl ReadChange {
         if !blobs.is_empty() {
             return Err(PayloadError::Malformed(format!("{} bytes are left over", blobs.len())));
         }
-        let Head { removed, claimed, attributes, fields, answered, forgotten, .. } = head;
-        Ok(Self { added, removed, claimed, attributes, fields, answered, forgotten })
+        let Head { removed, claimed, attributes, fields, answered, forgotten, fork, .. } = head;
+        let is_fork = fork.is_some();
+        Ok(Self { added, removed, claimed, attributes, fields, answered, forgotten, is_fork })
     }
 
     /// The ids of the items that the change adds, replaces or removes.
@@ -169,7 +172,7 @@ impl ReadChange {
 
     /// The change, so that it can be applied to another catalogue.
     pub(super) fn change(&self) -> Change<'_> {
-        let Self { added, removed, claimed, attributes, fields, answered, forgotten } = self;
+        let Self { added, removed, claimed, attributes, fields, answered, forgotten, .. } = self;
         let fields = fields.as_ref();
         let common = Change { added, removed, claimed, attributes, fields, ..Change::default() };
         Change { answered, forgotten, ..common }
@@ -210,6 +213,7 @@ mod tests {
                 at_ms: 7,
             }],
             forgotten: vec!["f".into()],
+            is_fork: false,
         }
     }
 
@@ -219,7 +223,8 @@ mod tests {
             assert_eq!(ReadChange::decode(&encode(&change.change()).unwrap()), Ok(change));
         }
         let fork = encode_fork("nonce".into()).unwrap();
-        assert_eq!(ReadChange::decode(&fork), Ok(ReadChange::default()));
+        let forked = ReadChange { is_fork: true, ..ReadChange::default() };
+        assert_eq!(ReadChange::decode(&fork), Ok(forked));
         assert_ne!(fork, encode_fork("other".into()).unwrap());
     }
 

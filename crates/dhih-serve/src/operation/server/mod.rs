@@ -1,25 +1,21 @@
-//! Accepts a limited number of connections, whose clients must make progress (`timed_stream.rs`), and shuts down gracefully: requests in
-//! progress are answered first.
+//! Accepts a limited number of connections, whose clients must make progress (`timed_stream.rs`, for HTTP/2 also `pace.rs`), and shuts down
+//! gracefully: requests in progress are answered first. A client begins with HTTP/1 or HTTP/2, as it likes; `streams.rs` has the limits of
+//! the latter.
 
+mod answer;
+mod pace;
+mod streams;
 mod timed_stream;
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
-    http::{Request, Response},
+    body::Body,
+    http::{Request, Response, Version},
 };
 use hyper::{
-    body::{Body as HttpBody, Frame, Incoming, SizeHint},
-    server::conn::http1,
+    body::Incoming,
     service::{Service, service_fn},
 };
 use hyper_util::{
@@ -34,8 +30,10 @@ use tokio::{
     time::timeout,
 };
 
+use self::answer::Answer;
+use self::streams::{StreamPlaces, StreamTasks, Turn, builder};
 pub use self::timed_stream::Timeouts;
-use self::timed_stream::{Requests, TimedStream, UnderWay};
+use self::timed_stream::{Requests, TimedStream};
 use crate::operation::connection::Connection;
 use crate::operation::tls::Tls;
 use crate::{Error, Result};
@@ -91,6 +89,7 @@ impl Server {
         let Self { listener, app, config, tls } = self;
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(config.max_connections));
+        let stream_places = StreamPlaces::new(config.max_connections);
         let mut stop = std::pin::pin!(stop);
         loop {
             let next = async {
@@ -115,7 +114,9 @@ impl Server {
             let stream = TimedStream::new(stream, config.timeouts, requests.clone());
             let (watcher, tls) = (graceful.watcher(), tls.clone());
             let about = Connection { peer, tls: tls.is_some() };
-            let connection = Served { app: app.clone(), about, requests };
+            let turn = Turn::new(stream_places.clone());
+            let write = config.timeouts.write;
+            let connection = Served { app: app.clone(), about, requests, turn, write };
             tokio::spawn(async move {
                 let _place = place;
                 match tls {
@@ -141,6 +142,9 @@ struct Served {
     app: Router,
     about: Connection,
     requests: Requests,
+    turn: Turn,
+    /// How long an answer on an HTTP/2 stream may wait for its client.
+    write: Duration,
 }
 
 impl Served {
@@ -149,52 +153,32 @@ impl Served {
         stream: S,
         watcher: Watcher,
     ) {
-        let Self { app, about, requests } = self;
+        let Self { app, about, requests, turn, write } = self;
         let app = TowerToHyperService::new(app);
         let answer = service_fn(move |request: Request<Incoming>| {
             let under_way = requests.begin();
+            let is_stream = request.version() == Version::HTTP_2;
+            if is_stream {
+                requests.are_multiplexed();
+            }
+            let turn = is_stream.then(|| turn.clone());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(about);
-            let answer = app.call(request);
+            let app = app.clone();
             async move {
-                let response: Response<Body> = answer.await?;
-                Ok::<_, std::convert::Infallible>(
-                    response.map(|body| Answer { body, _under_way: under_way }),
-                )
+                let Some(turn) = turn else {
+                    let response: Response<Body> = app.call(request).await?;
+                    return Ok(response.map(|body| Answer::new(body, under_way)));
+                };
+                let place = turn.take().await;
+                let response: Response<Body> = app.call(request).await?;
+                Ok::<_, Infallible>(response.map(|body| Answer::on_stream(body, under_way, place)))
             }
         });
-        // The stream has its own timeouts, which distinguish a slow header from an idle connection.
-        let connection = http1::Builder::new()
-            .header_read_timeout(None)
-            .serve_connection(TokioIo::new(stream), answer);
+        let builder = builder(StreamTasks { write });
+        let connection = builder.serve_connection(TokioIo::new(stream), answer);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%error, peer = %about.peer, "a connection ended early");
         }
-    }
-}
-
-/// The body of an answer. Its request counts as in progress until the body is dropped, after it was handed over for writing.
-struct Answer {
-    body: Body,
-    _under_way: UnderWay,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

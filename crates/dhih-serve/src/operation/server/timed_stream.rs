@@ -3,19 +3,23 @@
 //!
 //! The time for the body of a request and for computing its answer is not limited here, but by the request's own time limit
 //! (`http/layers/time_limit.rs`). [`Requests`] tells whether a request is in progress.
+//!
+//! HTTP/2 sends other frames than requests, such as pings, at any time. They do not count: the idle time of such a connection is the time
+//! without a request in progress, whatever else the client sends.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Clients that read more slowly than this for a long time are disconnected, in bytes per second.
-const SLOWEST: u32 = 4096;
+pub(super) const SLOWEST: u32 = 4096;
 
 /// The time limits of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,10 @@ pub(super) struct Requests(Arc<Counts>);
 struct Counts {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    /// Whether requests share the connection at the same time (HTTP/2).
+    is_multiplexed: AtomicBool,
+    /// The task of the connection. An answer of HTTP/2 ends in a task of its own.
+    connection: AtomicWaker,
 }
 
 /// A request that is in progress until this is dropped.
@@ -53,6 +61,11 @@ impl Requests {
     pub(super) fn begin(&self) -> UnderWay {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         UnderWay(self.clone())
+    }
+
+    /// Notes that requests share the connection at the same time.
+    pub(super) fn are_multiplexed(&self) {
+        self.0.is_multiplexed.store(true, Ordering::Relaxed);
     }
 
     fn ended(&self) -> usize {
@@ -66,7 +79,11 @@ impl Requests {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.0.ended.fetch_add(1, Ordering::Relaxed);
+        let counts = &self.0.0;
+        counts.ended.fetch_add(1, Ordering::Relaxed);
+        if counts.is_multiplexed.load(Ordering::Relaxed) {
+            counts.connection.wake();
+        }
     }
 }
 
@@ -128,7 +145,14 @@ impl<S> TimedStream<S> {
     /// Fails if the client has exceeded the time limit for the expected bytes. Otherwise the task is woken when the limit passes.
     fn poll_read_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let deadline = match self.expected {
-            Expected::Body => return Poll::Pending,
+            Expected::Body => {
+                self.requests.0.connection.register(context.waker());
+                // An answer that ended before the waker was registered has not woken this task.
+                if !self.requests.are_under_way() {
+                    context.waker().wake_by_ref();
+                }
+                return Poll::Pending;
+            }
             Expected::Header(since) => since + self.timeouts.header,
             Expected::Request(since) => since + self.timeouts.idle,
         };
@@ -177,7 +201,7 @@ impl<S> TimedStream<S> {
     }
 }
 
-fn poll_deadline(
+pub(super) fn poll_deadline(
     mut timer: Pin<&mut Sleep>,
     deadline: Instant,
     context: &mut Context<'_>,
@@ -199,7 +223,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         let filled = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Ready(Ok(())) => {
-                let is_first = matches!(self.expected, Expected::Request(_));
+                let is_first = matches!(self.expected, Expected::Request(_))
+                    && !self.requests.0.is_multiplexed.load(Ordering::Relaxed);
                 if is_first && buffer.filled().len() > filled {
                     self.expected = Expected::Header(Instant::now());
                 }
