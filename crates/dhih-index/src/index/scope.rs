@@ -3,6 +3,7 @@
 //! chooses the components, `scope/batch.rs` searches for many queries together, and `search/` searches one segment.
 
 mod batch;
+mod batch_plan;
 #[cfg(test)]
 mod tests;
 

@@ -96,6 +96,7 @@ impl Probe<'_> {
         let (mut near, width) = (std::mem::take(&mut state.scratch.near_codes), state.query.len());
         self.collect_near(state, buckets, &mut near)?;
         let found = near.len();
+        self.prefetch_rows(state, &near);
         for Near { at, distance } in near.drain(..) {
             if distance >= self.looked_up && distance <= state.scratch.collector.limit() {
                 let number = self.table.number(at).ok_or_else(|| outside(state.segment))?;
@@ -109,6 +110,19 @@ impl Probe<'_> {
         }
         state.scratch.near_codes = near;
         Ok(found)
+    }
+
+    /// Prefetches where the posting lists of some codes start: each of them is counted if it is collected.
+    fn prefetch_rows(&self, state: &SearchState, near: &[Near]) {
+        let Some(starts) = state.segment.starts().filter(|_| near.len() > 1) else { return };
+        for Near { at, .. } in near {
+            hamming::prefetch(self.table.postings, *at as usize);
+        }
+        for Near { at, .. } in near {
+            if let Some(number) = self.table.number(*at) {
+                hamming::prefetch(starts, number as usize);
+            }
+        }
     }
 
     /// Appends the codes of some buckets that are within the limit; they are named by their places in the table.

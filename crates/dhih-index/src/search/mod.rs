@@ -3,7 +3,7 @@
 //! whichever is estimated to be the cheapest.
 //!
 //! ```text
-//! SegmentSearch -> collect -- plan.rs: which step is cheapest --> look_up, check_selected_rows, scan (step.rs, parallel.rs)
+//! SegmentSearch -> collect -- plan.rs: which step is cheapest --> look_up (look_up.rs), check_selected_rows, scan (step.rs, parallel.rs)
 //!    |              |     \      probing.rs: of which table   \-> probe (buckets.rs, pipeline.rs)
 //!    |              |      \-- collector.rs: codes found, and the distance that still matters --> hits, a count
 //!    |              |
@@ -16,6 +16,7 @@ pub(crate) mod buckets;
 pub(crate) mod collector;
 pub(crate) mod cost;
 pub(crate) mod explain;
+pub(crate) mod look_up;
 mod parallel;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
@@ -35,12 +36,13 @@ use crate::error::Result;
 use crate::hits::{Accept, Bound, Deadline, Hit, Reach};
 use crate::search::buckets::probe;
 use crate::search::explain::Decision;
+use crate::search::look_up::look_up;
 use crate::search::parallel::ParallelProbe;
 use crate::search::plan::{Action, Costs, Plan};
 use crate::search::probing::{Probing, certain};
 use crate::search::scratch::Scratch;
 use crate::search::state::SearchState;
-use crate::search::step::{check_selected_rows, look_up, scan};
+use crate::search::step::{check_selected_rows, scan};
 use crate::store::segment::Segment;
 use crate::table::substring::Substring;
 
@@ -140,9 +142,19 @@ pub(crate) fn collect_but_scan(request: &SegmentSearch, scratch: &mut Scratch) -
     }
 }
 
-/// Whether many queries share a scan at once, without a plan for each. They do if the plans would cost too much beside the scan and nothing
-/// cheaper is expected. The request may be that of any of the queries.
-pub(crate) fn is_scanned_at_once(request: &SegmentSearch) -> bool {
+/// How the queries of a batch are expected to end in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BatchForecast {
+    /// All of them share a scan at once, without a plan for each: plans would cost too much beside the scan, and nothing cheaper is expected.
+    ScannedAtOnce,
+    /// Most of them end in a scan.
+    Scanned,
+    /// Most of them need no scan.
+    NotScanned,
+}
+
+/// How the queries of a batch are expected to end. The request may be that of any of them.
+pub(crate) fn forecast(request: &SegmentSearch) -> BatchForecast {
     let &SegmentSearch { segment, bound, accept, candidates, sharing, .. } = request;
     let plan = Plan { sharing, ..segment.plan() };
     if sharing <= 1
@@ -150,13 +162,17 @@ pub(crate) fn is_scanned_at_once(request: &SegmentSearch) -> bool {
             && plan.costs.check_rows(candidates as f64)
                 < plan.scan() + plan.filter(bound, segment.rows, candidates)
     {
-        return false;
+        return BatchForecast::NotScanned;
     }
     let expected = plan.expected(bound.k, segment.rows, candidates).unwrap_or(plan.bits);
     let lengths = segment.substrings().map(Substring::bits);
     let typical = plan.typical(lengths, expected.min(bound.radius));
-    let most = if typical < plan.scan() { PLANNED_FROM } else { EXPLORED_FROM };
-    plan.scan() < most
+    match typical < plan.scan() {
+        true if plan.scan() < PLANNED_FROM => BatchForecast::ScannedAtOnce,
+        true => BatchForecast::NotScanned,
+        false if plan.scan() < EXPLORED_FROM => BatchForecast::ScannedAtOnce,
+        false => BatchForecast::Scanned,
+    }
 }
 
 /// Probes until all hits are found.

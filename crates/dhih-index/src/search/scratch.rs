@@ -8,6 +8,7 @@ use crate::hamming::Near;
 use crate::hits::Hit;
 use crate::search::collector::{HitCollector, RowSorter};
 use crate::search::explain::Explanation;
+use crate::search::look_up::LookUps;
 use crate::search::pipeline::BucketPipeline;
 use crate::search::probing::TableProgress;
 use crate::search::shared_scratch::SharedScratch;
@@ -33,8 +34,8 @@ pub(crate) struct Scratch {
     /// Numbers of codes that are compared together, and their distances.
     pub(crate) numbers: Vec<u32>,
     pub(crate) distances: Vec<u32>,
-    /// Hashes of codes that are looked up.
-    pub(crate) hashes: Vec<u64>,
+    /// Whole codes that are looked up.
+    pub(crate) look_ups: LookUps,
     /// How far each table was probed, ...
     pub(crate) tables: Vec<TableProgress>,
     /// ... and how far it will be by the steps that are estimated, each with the cost of the next one.
@@ -63,7 +64,7 @@ impl Scratch {
         shrink(&mut self.near_codes, each);
         shrink(&mut self.numbers, each);
         shrink(&mut self.distances, each);
-        shrink(&mut self.hashes, each);
+        self.look_ups.shrink_to(each);
         shrink(&mut self.merging, each);
     }
 
@@ -75,7 +76,7 @@ impl Scratch {
             + self.best.bytes()
             + size_of::<Near>() * self.near_codes.capacity()
             + 4 * (self.numbers.capacity() + self.distances.capacity())
-            + 8 * self.hashes.capacity()
+            + self.look_ups.bytes()
             + size_of::<Hit>() * self.merging.capacity()
     }
 }

@@ -191,15 +191,15 @@ pub(crate) struct CodeHashTable<'a> {
 }
 
 impl CodeHashTable<'_> {
-    /// Prefetches the memory that [`Self::find`] reads first.
+    /// Prefetches the memory that [`Self::visit_slots`] reads first.
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
         hamming::prefetch(self.tags, home_group(hash, self.groups()) * SLOTS_PER_GROUP);
     }
 
-    /// Calls `candidate` with the numbers of the codes that may have this hash, until it returns true.
-    #[inline]
-    pub(crate) fn find(&self, hash: u64, mut candidate: impl FnMut(u32) -> bool) {
+    /// Calls `visit` with the slots of the codes that may have this hash, until it returns true.
+    #[inline(always)]
+    pub(crate) fn visit_slots(&self, hash: u64, mut visit: impl FnMut(u32) -> bool) {
         let groups = self.groups();
         if groups == 0 {
             return;
@@ -213,8 +213,7 @@ impl CodeHashTable<'_> {
             };
             let (mut equal, is_full) = matches(tags, tag(hash));
             while equal != 0 {
-                let slot = group * SLOTS_PER_GROUP + equal.trailing_zeros() as usize / 8;
-                if self.slots.get(slot).is_some_and(|&number| candidate(number)) {
+                if visit((group * SLOTS_PER_GROUP) as u32 + equal.trailing_zeros() / 8) {
                     return;
                 }
                 equal &= equal - 1;
@@ -232,8 +231,8 @@ impl CodeHashTable<'_> {
         let (hash, count) = (ByteHash::new(width), codes.len() / width);
         let is_found = |number: usize| {
             let mut found = false;
-            self.find(hash.of(&codes[number * width..][..width]), |candidate| {
-                found = candidate as usize == number;
+            self.visit_slots(hash.of(&codes[number * width..][..width]), |slot| {
+                found = self.slots.get(slot as usize) == Some(&(number as u32));
                 found
             });
             found

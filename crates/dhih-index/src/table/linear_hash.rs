@@ -5,14 +5,33 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
+use crate::codes::bits::MAX_BITS;
+
+/// What each bit of a code adds to its hash: the sequence of the SplitMix64 generator.
+static OF_BITS: [u64; MAX_BITS as usize] = {
+    let (mut of_bits, mut k) = ([0; MAX_BITS as usize], 0);
+    while k < of_bits.len() {
+        let z = (k as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        of_bits[k] = z ^ (z >> 31);
+        k += 1;
+    }
+    of_bits
+};
+
 /// What bit `k` of a code adds to its hash, if it is set. Does not depend on the length of the code.
 #[inline(always)]
 pub(crate) fn of_bit(k: u32) -> u64 {
-    // Number k of the sequence of the SplitMix64 generator.
-    let z = u64::from(k + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    OF_BITS[k as usize]
+}
+
+/// What each of some bits of a code adds to its hash.
+#[inline(always)]
+pub(crate) fn of_bits(bits: Range<u32>) -> &'static [u64] {
+    &OF_BITS[bits.start as usize..bits.end as usize]
 }
 
 /// The greatest distance at which whole codes of `bits` bits may be looked up by their hashes. No two different sets of at most that

@@ -9,6 +9,7 @@
 
 use rayon::prelude::*;
 
+use super::batch_plan::BatchPlan;
 use super::{Output, Query, Runs, Scope, merge_and_narrow, segment_search};
 use crate::codes::Codes;
 use crate::error::Result;
@@ -17,14 +18,14 @@ use crate::hit_lists::HitLists;
 use crate::hits::{Bound, Hit};
 use crate::index::candidates::Candidates;
 use crate::index::component::Data;
+use crate::search::look_up;
 use crate::search::scratch::{Scratch, ScratchGuard};
 use crate::search::together::SharedScan;
-use crate::search::{Ending, SegmentSearch, collect_but_scan, is_scanned_at_once};
+use crate::search::{BatchForecast, Ending, SegmentSearch, collect_but_scan, forecast};
 
 /// Queries of a batch that one thread searches before others can take some of them. Some queries take a hundred times as long as
 /// others, so that these are few.
 const QUERIES_PER_TASK: usize = 16;
-
 /// A query that waits for a scan.
 struct Waiting<'a> {
     /// Its number in the batch.
@@ -45,14 +46,6 @@ struct Course<'q, 'h> {
     hits: &'h mut Vec<Hit>,
     start: usize,
     batch: &'h BatchPlan,
-}
-
-/// What holds for all queries of a batch.
-struct BatchPlan {
-    /// The number of queries that can share a scan.
-    sharing: usize,
-    /// For each component, in the order of the scope: whether all queries share a scan of it at once, without a plan for each query.
-    scanned: Vec<bool>,
 }
 
 /// The answers to some queries: lists of hits, of which those of the waiting queries are still empty.
@@ -115,7 +108,13 @@ impl<'a> Scope<'a> {
         let task = |guard: &mut ScratchGuard, task| {
             let mut answers = Answers { lists: L::default(), waiting: Vec::new() };
             let first = task * QUERIES_PER_TASK;
-            for number in first..queries.len().min(first + QUERIES_PER_TASK) {
+            let numbers = first..queries.len().min(first + QUERIES_PER_TASK);
+            self.prefetch(
+                numbers.clone().map(|number| queries.get(number)),
+                batch,
+                guard.scratch(),
+            );
+            for number in numbers {
                 let query = Query::new(queries.get(number), bound);
                 self.check(query)?;
                 push(&mut answers.lists, &mut |hits| {
@@ -133,17 +132,38 @@ impl<'a> Scope<'a> {
         tasks.map_init(|| self.lend(false), task).collect()
     }
 
-    /// Finds the components that are cheap to scan for a batch of this many queries.
+    /// Prefetches what searches for some queries read first.
+    fn prefetch<'q>(
+        self,
+        queries: impl Iterator<Item = &'q [u8]>,
+        batch: &BatchPlan,
+        scratch: &mut Scratch,
+    ) {
+        let Some(first) = self.candidates.first().filter(|_| !batch.scans_at_once(0)) else {
+            return;
+        };
+        if let Ok((component, _)) = self.component(first)
+            && let Data::Segment(segment) = &component.data
+        {
+            look_up::prefetch(segment, queries, &mut scratch.look_ups);
+        }
+    }
+
+    /// Forecasts how a batch of this many queries ends in each component.
     fn plan_batch(self, queries: usize, bound: Bound) -> Result<BatchPlan> {
         let sharing = queries.min(QUERIES_PER_PASS);
-        let is_scanned = |candidates: &Candidates| {
+        let forecast_of = |candidates: &Candidates| {
             let (component, accept) = self.component(candidates)?;
-            let Data::Segment(segment) = &component.data else { return Ok(false) };
-            let request = segment_search(segment, Query::new(&[], bound), accept, candidates.count);
-            Ok(is_scanned_at_once(&SegmentSearch { sharing, ..request }))
+            let Data::Segment(segment) = &component.data else {
+                return Ok(BatchForecast::NotScanned);
+            };
+            let query = Query::new(&[], bound);
+            let request = segment_search(segment, query, accept, candidates.count);
+            Ok(forecast(&SegmentSearch { sharing, ..request }))
         };
-        let scanned = self.candidates.iter().map(is_scanned).collect::<Result<_>>()?;
-        Ok(BatchPlan { sharing, scanned })
+        let forecasts: Vec<BatchForecast> =
+            self.candidates.iter().map(forecast_of).collect::<Result<_>>()?;
+        Ok(BatchPlan::new(queries, forecasts))
     }
 
     /// Searches the components for a query until all are searched or only a scan of one is left. In the latter case it returns the query,
@@ -158,11 +178,12 @@ impl<'a> Scope<'a> {
             let middle = hits.len();
             let (component, accept) = self.component(candidates)?;
             match &component.data {
-                Data::Segment(_) if batch.scanned[place] => return Ok(Some((query, place))),
+                Data::Segment(_) if batch.scans_at_once(place) => return Ok(Some((query, place))),
                 Data::Segment(segment) => {
                     let request = segment_search(segment, query, accept, candidates.count);
-                    let request = SegmentSearch { sharing: batch.sharing, ..request };
+                    let request = SegmentSearch { sharing: batch.sharing(place), ..request };
                     let ending = collect_but_scan(&request, scratch)?;
+                    batch.note(place, &ending);
                     let Scratch { collector, rows, .. } = &mut *scratch;
                     if let Ending::Scan { .. } = ending {
                         // The scan will find these codes again, so they are forgotten. The limit that they led to is kept.
