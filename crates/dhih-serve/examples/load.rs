@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! load ADDRESS seconds=5 connections=16 codes=queries.txt     searches by code, one after the other on each connection
+//!                                                             (path=/v1/search?k=10)
 //! load ADDRESS seconds=5 rate=900 images=folder side=224      searches by image, scaled before to JPEGs of this side, at a fixed
 //!                                                             rate per second, whatever the answers are
 //! load ADDRESS seconds=5 connections=1 add=a.png              additions of a picture
@@ -83,11 +84,13 @@ fn requests(address: &str, settings: &BTreeMap<String, String>) -> Result<Vec<Ve
     let host = format!("host: {address}\r\n");
     if let Some(file) = settings.get("codes") {
         let text = std::fs::read_to_string(file)?;
+        let path = settings.get("path").map_or("/v1/search?k=10", String::as_str);
         let one = |code: &str| {
             let body = format!("{{\"code\":\"{code}\"}}");
             let length = body.len();
-            let head = "POST /v1/search?k=10 HTTP/1.1\r\ncontent-type: application/json";
-            format!("{head}\r\n{host}content-length: {length}\r\n\r\n{body}").into_bytes()
+            let head = "HTTP/1.1\r\ncontent-type: application/json";
+            format!("POST {path} {head}\r\n{host}content-length: {length}\r\n\r\n{body}")
+                .into_bytes()
         };
         return Ok(text.lines().map(one).collect());
     }

@@ -3,6 +3,7 @@
 
 mod following;
 mod keeping;
+mod pgvector;
 mod reloads;
 mod service;
 mod soak;
@@ -24,6 +25,7 @@ const EXAMPLE: &str = "Examples:
   cargo xtask bench serve --quick
   cargo xtask bench serve --keeping
   cargo xtask bench serve --following
+  cargo xtask bench serve --pgvector
   cargo xtask bench serve --old ../before/target/release
   cargo xtask bench serve --soak 3600";
 
@@ -42,6 +44,12 @@ pub(crate) struct Args {
     /// Only measure how far a follower is behind its primary
     #[arg(long, env = "DHIH_FOLLOWING")]
     following: bool,
+    /// Only compare with pgvector
+    #[arg(long, env = "DHIH_PGVECTOR")]
+    pgvector: bool,
+    /// Folder of the programs of a PostgreSQL that has pgvector [default: Debian's, or one on the path; without any that part is skipped]
+    #[arg(long, env = "DHIH_POSTGRES", value_name = "DIR")]
+    postgres: Option<PathBuf>,
     /// Folder with older programs `dhih-serve` and `dhih-index`, whose searches by code are measured in turns with those of this tree
     #[arg(long, env = "DHIH_OLD", value_name = "DIR")]
     old: Option<PathBuf>,
@@ -76,6 +84,9 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     if args.following {
         return print(&bench.following()?);
     }
+    if args.pgvector {
+        return print(&bench.pgvector()?);
+    }
     bench.prepare_runs()?;
     if let Some(seconds) = args.soak {
         return print(&bench.soak(seconds)?);
@@ -84,6 +95,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
         bench.searches()?,
         bench.keeping()?,
         bench.following()?,
+        bench.pgvector()?,
         bench.images()?,
         bench.attacks()?,
         bench.reloads()?,
@@ -141,7 +153,7 @@ impl Bench<'_> {
         let words = ["build", "--codes", npy, "--bits", BITS, "--out", text(&index)?, "--json"];
         self.step("build", "dhih-index", &words)?.capture()?;
         let codes = fs::read(queries).with_context(|| format!("cannot read {queries}"))?;
-        Ok(fs::write(self.file("queries.txt"), hexadecimal(&codes)?)?)
+        Ok(fs::write(self.file("queries.txt"), hexadecimal(&codes, BITS.parse()?)?)?)
     }
 
     fn prepare_runs(&self) -> Result<()> {
@@ -354,10 +366,10 @@ fn text(path: &Path) -> Result<&str> {
 }
 
 /// The codes of an `.npy` file of version 1, one a line.
-fn hexadecimal(npy: &[u8]) -> Result<String> {
+fn hexadecimal(npy: &[u8], bits: usize) -> Result<String> {
     let length = npy.get(8..10).context("the queries are no .npy file")?;
     let values = 10 + usize::from(u16::from_le_bytes([length[0], length[1]]));
-    let width = BITS.parse::<usize>()?.div_ceil(8);
+    let width = bits.div_ceil(8);
     let codes = npy.get(values..).context("the queries are cut")?.chunks_exact(width);
     let hex = |code: &[u8]| code.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     Ok(codes.map(hex).collect::<Vec<_>>().join("\n"))
@@ -373,7 +385,7 @@ mod tests {
         let length = (header.len() as u16).to_le_bytes();
         let npy =
             [b"\x93NUMPY\x01\x00", &length[..], header, &[0, 1, 2, 3, 4, 255], &[9; 6]].concat();
-        assert_eq!(hexadecimal(&npy).unwrap(), "0001020304ff\n090909090909");
-        assert!(hexadecimal(b"short").is_err());
+        assert_eq!(hexadecimal(&npy, 48).unwrap(), "0001020304ff\n090909090909");
+        assert!(hexadecimal(b"short", 48).is_err());
     }
 }

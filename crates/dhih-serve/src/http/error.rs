@@ -41,10 +41,8 @@ pub(crate) enum ApiError {
     ReadOnly,
     /// 403: the items are a copy of the primary at this address.
     Follows(String),
-    /// 403: another service has taken the place of this primary.
-    Superseded,
-    /// 403: the codes are in a store, which the service does not change.
-    Elsewhere,
+    /// 403: the items are not changed here. A code for programs and a sentence for people.
+    Unchangeable(&'static str, &'static str),
     /// 409: an item with this id exists.
     Taken(u64),
     /// 409: another item has this external id; `id` is that item.
@@ -200,19 +198,7 @@ impl ApiError {
                 "follower",
                 format!("this service follows {primary}, and is not changed itself: send changes there"),
             ),
-            Self::Superseded => (
-                StatusCode::FORBIDDEN,
-                "superseded",
-                "another service was promoted and has taken the place of this primary: send changes there, and start this one anew as its \
-                 follower, with another --index"
-                    .into(),
-            ),
-            Self::Elsewhere => (
-                StatusCode::FORBIDDEN,
-                "read_only",
-                "this service searches a store, which takes generations from `dhih-serve load`, not single items"
-                    .into(),
-            ),
+            Self::Unchangeable(code, message) => (StatusCode::FORBIDDEN, code, message.into()),
             Self::Taken(id) => (
                 StatusCode::CONFLICT,
                 "id_taken",

@@ -198,7 +198,7 @@ pub struct Config {
     #[arg(long, env = "DHIH_READ_ONLY", value_parser = FalseyValueParser::new())]
     pub read_only: bool,
     /// Follow the service at this URL, the primary: the index is a copy of its index and changes with it. The index directory must not be there yet,
-    /// or be such a copy. The primary needs --journal-mib
+    /// or be such a copy. With --collections all collections of the primary are followed. The primary needs --journal-mib
     #[arg(long, env = "DHIH_FOLLOW", value_name = "URL")]
     pub follow: Option<PrimaryAddress>,
     /// File whose first line is a key of the primary of the role replicate; the key itself may be in DHIH_FOLLOW_KEY instead

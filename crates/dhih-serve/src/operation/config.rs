@@ -15,6 +15,7 @@ use crate::operation::limits::Limits;
 use crate::operation::server::{ServerConfig, Timeouts};
 use crate::operation::tls::TlsConfig;
 use crate::operation::trust::client_config;
+use crate::replication::all::Following;
 use crate::replication::client::Primary;
 use crate::replication::following::Follower;
 use crate::replication::place::Place;
@@ -125,20 +126,24 @@ impl Config {
         }
     }
 
-    /// The follower that `--follow` asks for, if it is given.
+    /// What `--follow` asks for, if it is given: one collection, or with `--collections` all of the primary's.
     ///
     /// # Errors
     /// When the key or the certificates cannot be read.
-    pub(crate) fn follower(&self) -> Result<Option<Follower>, String> {
+    pub(crate) fn following(&self) -> Result<Option<Following>, String> {
         let Some(address) = &self.follow else { return Ok(None) };
         let key = given_key(self.follow_key_file.as_deref(), "DHIH_FOLLOW_KEY")?;
         let tls = self.follow_ca.as_deref().map(|path| {
             client_config(path).map_err(|error| format!("--follow-ca {}: {error}", path.display()))
         });
         let primary = Primary::new(address.clone(), key, tls.transpose()?);
+        if let Some(folder) = &self.collections {
+            return Ok(Some(Following::All { primary, folder: folder.clone() }));
+        }
         let run = self.run.clone().unwrap_or_else(latest);
         let place = Place::new(&index_dir(&run, self.index.as_deref()));
-        Ok(Some(Follower::new(primary, place.map_err(|error| error.to_string())?)))
+        let place = place.map_err(|error| error.to_string())?;
+        Ok(Some(Following::One(Follower::new(primary, place))))
     }
 
     /// Checks the flags that depend on `--follow` or exclude it.
@@ -152,8 +157,11 @@ impl Config {
         if self.read_only {
             return Err("--follow and --read-only are both given: a follower writes what its primary tells it, leave --read-only out".into());
         }
-        if self.collections.is_some() {
-            return Err("--follow and --collections are both given: a service follows one collection, give its URL to --follow and --index".into());
+        let names_one = self.run.is_some() || self.codec.is_some() || self.index.is_some();
+        if self.collections.is_some() && (names_one || address.is_collection()) {
+            return Err("--follow and --collections are both given, which follows all collections of a service: give the URL of the service to --follow, \
+                        and leave --run, --codec and --index out"
+                .into());
         }
         if address.is_encrypted() && self.follow_ca.is_none() {
             return Err(format!(

@@ -57,15 +57,15 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
         let server = Server { listener, app: admin.router(), config, tls: None };
         tokio::spawn(server.run(std::future::pending()));
     }
-    let follower = config.follower().map_err(|reason| Error::Follow { reason })?;
-    if let Some(follower) = &follower {
-        tokio::select! {
-            begun = follower.begin() => begun?,
+    let mut followers = Vec::new();
+    if let Some(following) = config.following().map_err(|reason| Error::Follow { reason })? {
+        followers = tokio::select! {
+            begun = following.begin() => begun?,
             () = signals.stopped(1) => {
                 tracing::info!("stopped before there was a copy of the primary");
                 return Ok(());
             }
-        }
+        };
     }
     let settings = config.clone();
     let load = move || {
@@ -90,8 +90,10 @@ async fn start(config: Arc<Config>, served: Option<Served>, keys: Keys) -> Resul
     let address =
         listener.local_addr().map_err(|source| Error::Bind { addr: config.bind, source })?;
     admin.serve(collections.clone());
-    if let (Some(follower), Some(open)) = (follower, collections.default_one()) {
-        follower.spawn(open.state);
+    for (name, follower) in followers {
+        if let Some(open) = collections.get(name.as_str()) {
+            follower.spawn(open.state);
+        }
     }
     let reloading =
         reload_at_hangups(signals.clone(), config.clone(), collections.clone(), tls.clone());

@@ -34,6 +34,16 @@ impl PrimaryAddress {
         self.is_encrypted
     }
 
+    /// Whether this is the address of one collection, and not of a service.
+    pub fn is_collection(&self) -> bool {
+        !self.api.ends_with("/v1")
+    }
+
+    /// The address of a collection of the service at this address.
+    pub(super) fn of_collection(&self, name: &CollectionName) -> Self {
+        Self { api: format!("{}/collections/{name}", self.api), ..self.clone() }
+    }
+
     /// The value of the header `host`. It omits the default port of the scheme.
     pub(super) fn authority(&self) -> String {
         match (self.is_encrypted, self.port) {
@@ -117,8 +127,12 @@ mod tests {
             let address: PrimaryAddress = text.parse().unwrap();
             assert_eq!((&*address.authority(), &*address.api), (authority, api), "{text}");
             assert_eq!(address.to_string(), shown);
+            assert_eq!(address.is_collection(), api.ends_with("photos"), "{text}");
             assert_eq!(shown.parse(), Ok(address), "what is shown leads to the same");
         }
+        let service: PrimaryAddress = "https://a/dhih".parse().unwrap();
+        let photos = service.of_collection(&"photos".parse().unwrap());
+        assert_eq!("https://a/dhih/v1/collections/photos".parse(), Ok(photos));
         assert_eq!("http://[::1]:7".parse::<PrimaryAddress>().unwrap().bare_host(), "::1");
     }
 

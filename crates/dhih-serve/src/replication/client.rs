@@ -20,6 +20,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::address::PrimaryAddress;
 use super::error::FollowError;
+use crate::collections::CollectionName;
 use crate::operation::connect::{Peer, Stream, connect};
 
 /// The timeout of connecting, with the TLS handshake.
@@ -77,6 +78,11 @@ impl Primary {
     ) -> Self {
         let tls = tls.filter(|_| address.is_encrypted());
         Self { address, key: key.map(Arc::from), tls }
+    }
+
+    /// A client for a collection of this primary, which must be a service.
+    pub(super) fn of_collection(&self, name: &CollectionName) -> Self {
+        Self { address: self.address.of_collection(name), ..self.clone() }
     }
 
     /// Sends a `GET` for `path`, which is relative to the path prefix of the API. If `from` is above 0, asks for the bytes from there on.

@@ -283,7 +283,7 @@ fn position_of(state: &AppState) -> Option<Position> {
 }
 
 /// Pauses that grow exponentially, with random jitter, so that the followers of a primary do not all reconnect at the same moment.
-struct Pauses(Duration);
+pub(super) struct Pauses(Duration);
 
 impl Default for Pauses {
     fn default() -> Self {
@@ -292,7 +292,7 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         // Each `RandomState` has different keys, so the hash of nothing is a random number.
         let random = RandomState::new().build_hasher().finish();
         let spread = self.0.mul_f64(0.5 + random as f64 / u64::MAX as f64);

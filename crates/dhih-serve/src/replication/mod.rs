@@ -6,6 +6,7 @@
 //! snapshot (items/)          -> offer.rs, files by range      -> fetch.rs -> place.rs, then a reload
 //!                                                                client.rs, address.rs: the HTTP client
 //!                                                                status.rs: the lag behind the primary
+//!                                                                all.rs: a follower for each collection
 //! ```
 //!
 //! The position on the follower's disk decides what comes next: the follower requests the changes after it. The primary answers with these
@@ -13,6 +14,7 @@
 //! another one. The follower then fetches a snapshot. The primary stores nothing about its followers.
 
 pub(crate) mod address;
+pub(crate) mod all;
 pub(crate) mod client;
 pub(crate) mod error;
 pub(crate) mod feed;

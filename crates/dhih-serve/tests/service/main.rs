@@ -37,6 +37,8 @@ mod followers;
 #[cfg(unix)]
 mod following;
 #[cfg(unix)]
+mod following_all;
+#[cfg(unix)]
 mod full_disk;
 mod http2;
 mod idempotency;

@@ -45,14 +45,18 @@ impl From<MultipartError> for ApiError {
     }
 }
 
+const SUPERSEDED: &str = "another service was promoted and has taken the place of this primary: send changes there, and start this one anew as its \
+                          follower, with another --index";
+const STORE: &str = "this service searches a store, which takes generations from `dhih-serve load`, not single items";
+
 impl From<ChangeError> for ApiError {
     fn from(refusal: ChangeError) -> Self {
         match refusal {
             ChangeError::ReadOnly => Self::ReadOnly,
             ChangeError::Follows(primary) => Self::Follows(primary),
-            ChangeError::Superseded => Self::Superseded,
+            ChangeError::Superseded => Self::Unchangeable("superseded", SUPERSEDED),
             ChangeError::KeyUsed => Self::KeyUsed,
-            ChangeError::Elsewhere => Self::Elsewhere,
+            ChangeError::Elsewhere => Self::Unchangeable("read_only", STORE),
             ChangeError::Taken(id) => Self::Taken(id),
             ChangeError::Unknown(id) => no_item(id),
             ChangeError::IdTooLarge(_) => Self::BadRequest("invalid_id", refusal.to_string()),

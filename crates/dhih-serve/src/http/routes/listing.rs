@@ -36,7 +36,7 @@ pub(crate) async fn list(
     let looking = run.clone();
     let list = state.shared().search(&run, move |_| {
         let view = looking.view();
-        let Some(index) = view.index() else { return Err(ApiError::Elsewhere) };
+        let Some(index) = view.index() else { return Err(ChangeError::Elsewhere.into()) };
         // One item more shows whether this is the last page.
         let most = limit + 1;
         let mut ids = match &scope {

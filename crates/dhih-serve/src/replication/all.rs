@@ -1,0 +1,95 @@
+//! Following: one collection, or all collections of a primary, each by a follower of its own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+
+use super::client::Primary;
+use super::error::FollowError;
+use super::following::{Follower, Pauses};
+use super::place::Place;
+use crate::collections::CollectionName;
+use crate::collections::folder::Folder;
+use crate::items::Access;
+use crate::{Error, Result};
+
+/// The directory of the index in that of a collection.
+const INDEX: &str = "index";
+
+/// What a service follows.
+pub(crate) enum Following {
+    /// A collection of the primary, with the collection `default`.
+    One(Follower),
+    /// All collections of the primary, with collections of the same names in the folder.
+    All { primary: Primary, folder: PathBuf },
+}
+
+/// The part of the answer of `GET /v1/collections` that is read here.
+#[derive(Deserialize)]
+struct Listed {
+    collections: Vec<ListedOne>,
+}
+
+#[derive(Deserialize)]
+struct ListedOne {
+    name: String,
+}
+
+impl Following {
+    /// Fetches the first snapshot of each collection of which there is no copy yet. Retries until the primary answers. Returns the followers
+    /// by the names of their collections.
+    ///
+    /// # Errors
+    /// When a directory cannot be created, read or renamed.
+    pub(crate) async fn begin(self) -> Result<Vec<(CollectionName, Follower)>> {
+        let (primary, folder) = match self {
+            Self::One(follower) => {
+                follower.begin().await?;
+                return Ok(vec![(CollectionName::default(), follower)]);
+            }
+            Self::All { primary, folder } => (primary, folder),
+        };
+        fs::create_dir_all(&folder).map_err(|source| Error::written(&folder, source))?;
+        let copies = Folder::open(folder.clone(), Access::Follower)?.names()?;
+        let mut followers = Vec::new();
+        for name in names(&primary, copies).await {
+            let dir = folder.join(name.as_str());
+            fs::create_dir_all(&dir).map_err(|source| Error::written(&dir, source))?;
+            let place = Place::new(&dir.join(INDEX))?;
+            followers.push((name.clone(), Follower::new(primary.of_collection(&name), place)));
+        }
+        try_join_all(followers.iter().map(|(_, follower)| follower.begin())).await?;
+        Ok(followers)
+    }
+}
+
+/// The names of the copies and of the primary's collections. If there are copies, the primary may be away.
+async fn names(primary: &Primary, copies: Vec<CollectionName>) -> BTreeSet<CollectionName> {
+    let mut pauses = Pauses::default();
+    loop {
+        match list(primary).await {
+            Ok(names) => return names.into_iter().chain(copies).collect(),
+            Err(error) if !copies.is_empty() => {
+                tracing::warn!(%error, "the primary does not list its collections: those that are here are served");
+                return copies.into_iter().collect();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the primary does not list its collections; it is tried again");
+            }
+        }
+        pauses.wait().await;
+    }
+}
+
+async fn list(primary: &Primary) -> Result<Vec<CollectionName>, FollowError> {
+    let body = primary.get("/collections", 0).await?.whole().await?;
+    let Listed { collections } =
+        serde_json::from_slice(&body).map_err(|error| FollowError::List(error.to_string()))?;
+    // The names become directories, so that only valid ones may pass.
+    let name = |one: ListedOne| one.name.parse();
+    let names: Result<Vec<_>, _> = collections.into_iter().map(name).collect();
+    names.map_err(|error| FollowError::List(format!("a collection's name: {error}")))
+}
