@@ -6,7 +6,9 @@ mod common;
 use std::path::Path;
 
 use common::{Numbers, build};
-use dhih_index::{CodeSet, Codes, Filter, Flat, Index, IndexWriter, Strategy, hamming};
+use dhih_index::{
+    CodeSet, Codes, Filter, Flat, Index, IndexWriter, OpenOptions, Strategy, hamming,
+};
 use rayon::prelude::*;
 
 const BITS: [u32; 23] = [
@@ -44,7 +46,11 @@ fn searches_equal_the_scan(seed: usize, dir: &Path) -> (usize, usize) {
         0 => None,
         _ => Some(bits.div_ceil(8) + numbers.below(1 + bits as usize / 8) as u32),
     };
-    let index = build(&set, &dir.join(seed.to_string()), substrings);
+    let folder = dir.join(seed.to_string());
+    let mut index = build(&set, &folder, substrings);
+    if seed.is_multiple_of(7) {
+        index = OpenOptions::new().on_disk(true).open(&folder).unwrap();
+    }
     let flat = Flat::of(&set).unwrap();
     let queries = if count < 400 { 1300 } else { 50 };
     for _ in 0..queries {

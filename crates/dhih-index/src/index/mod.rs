@@ -144,6 +144,15 @@ impl Index {
         Ok(self)
     }
 
+    /// Prepares its segments for being larger than memory.
+    pub(crate) fn keep_on_disk(&mut self) {
+        for component in &mut self.components {
+            if let Data::Segment(segment) = &mut component.data {
+                Arc::make_mut(segment).keep_on_disk();
+            }
+        }
+    }
+
     /// The shape of its items.
     pub(crate) fn shape(&self) -> Shape {
         open::shape(self.bits, &self.metadata, self.has_labels)

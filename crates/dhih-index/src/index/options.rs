@@ -25,6 +25,7 @@ pub struct OpenOptions {
     verify: Verify,
     populate: bool,
     lock: bool,
+    on_disk: bool,
     huge_pages: bool,
 }
 
@@ -71,6 +72,13 @@ impl OpenOptions {
         Self { populate, ..self }
     }
 
+    /// For an index that is larger than memory. Searches read no more pages than they need, and ask for those of a step together, so that
+    /// the disk reads them at the same time. An index that fits into memory gets there sooner without this, because the system reads ahead.
+    #[must_use]
+    pub fn on_disk(self, on_disk: bool) -> Self {
+        Self { on_disk, ..self }
+    }
+
     /// Keeps the segments in memory as long as the index is open (`mlock`); the system's limit must allow it.
     #[must_use]
     pub fn lock(self, lock: bool) -> Self {
@@ -91,6 +99,9 @@ impl OpenOptions {
         let mut index = Index::open(dir)?;
         if self.huge_pages {
             index = index.into_memory()?;
+        }
+        if self.on_disk && !self.huge_pages {
+            index.keep_on_disk();
         }
         let segments = index.components.iter().filter_map(Component::segment);
         for segment in segments.clone() {

@@ -146,7 +146,7 @@ impl Probe<'_> {
             return Ok(());
         }
         // The codes are too long to be copied into the table: they are read where the segment has them.
-        let (codes, width) = (state.segment.codes(), query.len());
+        let codes = state.segment.codes();
         let Scratch { numbers, distances, .. } = &mut *state.scratch;
         numbers.clear();
         for &CodeRange { start, end } in buckets {
@@ -156,9 +156,7 @@ impl Probe<'_> {
             return Err(outside(state.segment));
         }
         for &number in &*numbers {
-            for at in (0..width).step_by(64) {
-                hamming::prefetch(codes, number as usize * width + at);
-            }
+            state.segment.prefetch_code(number);
         }
         distances.resize(numbers.len(), 0);
         hamming::distances_of(query, codes, numbers, distances);

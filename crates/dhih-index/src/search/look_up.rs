@@ -10,10 +10,10 @@
 
 use std::ops::Range;
 
-use crate::codes::bits;
 use crate::error::Result;
 use crate::hamming;
 use crate::search::state::SearchState;
+use crate::store::mmap;
 use crate::store::segment::Segment;
 use crate::table::code_hash::CodeHashTable;
 use crate::table::linear_hash;
@@ -62,6 +62,9 @@ impl LookUps {
         for &hash in &self.hashes[batch] {
             table.visit_slots(hash, |at| {
                 hamming::prefetch(table.slots, at as usize);
+                if table.on_disk {
+                    mmap::request(table.slots, at as usize..at as usize + 1);
+                }
                 self.slots.push(Candidate { hash, at });
                 false
             });
@@ -71,11 +74,10 @@ impl LookUps {
     /// Reads the numbers in the slots, and prefetches what is read of their codes.
     fn read_slots(&mut self, table: &CodeHashTable, segment: &Segment) {
         self.numbers.clear();
-        let (codes, starts) = (segment.codes(), segment.starts().unwrap_or_default());
-        let width = bits::bytes_per_code(segment.bits);
+        let starts = segment.starts().unwrap_or_default();
         for &Candidate { hash, at } in &self.slots {
             let Some(&number) = table.slots.get(at as usize) else { continue };
-            hamming::prefetch(codes, number as usize * width);
+            segment.prefetch_code(number);
             hamming::prefetch(starts, number as usize);
             self.numbers.push(Candidate { hash, at: number });
         }
@@ -97,7 +99,7 @@ pub(crate) fn prefetch<'q>(
         look_ups.hashes.push(hash);
         for number in 0..segment.table_count() {
             let table = segment.table(number);
-            hamming::prefetch(table.directory, table.substring.of(query) as usize);
+            table.prefetch(table.substring.of(query));
         }
     }
     let all = 0..look_ups.hashes.len();

@@ -1,7 +1,10 @@
 //! The pipeline of buckets: while some buckets are compared, the directory entries and the codes of the next ones are prefetched.
 //! Choosing the buckets and comparing them: `buckets.rs`.
 
+use std::ops::Range;
+
 use crate::hamming::{self, CodeRange};
+use crate::store::mmap;
 use crate::table::Table;
 
 /// Values whose directory entries are prefetched together.
@@ -56,7 +59,7 @@ impl BucketPipeline {
         }
         self.values.extend(next.take(VALUES_PER_BATCH));
         for &value in &self.values {
-            hamming::prefetch(table.directory, value as usize);
+            table.prefetch(value);
         }
         Some(())
     }
@@ -70,18 +73,25 @@ impl BucketPipeline {
     pub(crate) fn prefetch(&mut self, table: &Table, until: usize, width: usize) {
         let until = until.min(self.buckets.len());
         for bucket in self.buckets.get(self.prefetched..until).unwrap_or_default() {
-            match table.codes.is_empty() {
-                true => prefetch_lines(table.postings, bucket, 1),
-                false => prefetch_lines(table.codes, bucket, width),
+            match (table.codes.is_empty(), table.on_disk) {
+                (true, false) => prefetch_lines(table.postings, bucket, 1),
+                (false, false) => prefetch_lines(table.codes, bucket, width),
+                (true, true) => mmap::request(table.postings, items(bucket, 1)),
+                (false, true) => mmap::request(table.codes, items(bucket, width)),
             }
         }
         self.prefetched = self.prefetched.max(until);
     }
 }
 
+/// The items of a bucket whose codes have `each` items.
+fn items(bucket: &CodeRange, each: usize) -> Range<usize> {
+    bucket.start as usize * each..bucket.end as usize * each
+}
+
 /// Prefetches the cache lines of a bucket whose codes have `each` items of a slice.
 fn prefetch_lines<T>(slice: &[T], bucket: &CodeRange, each: usize) {
-    let items = bucket.start as usize * each..bucket.end as usize * each;
+    let items = items(bucket, each);
     let last = items.end - 1;
     for at in items.step_by(64 / size_of::<T>()).take(LINES_PER_BUCKET) {
         hamming::prefetch(slice, at);

@@ -52,6 +52,9 @@ impl<'a> SearchState<'a> {
     /// Prepares for probing: looks up how full the query's own buckets are.
     pub(crate) fn begin_probing(&mut self, plan: &Plan) -> Result<()> {
         self.scratch.tables.clear();
+        for table in self.segment.tables_on_disk() {
+            table.prefetch(table.substring.of(self.query));
+        }
         for table in 0..self.segment.table_count() {
             let view = self.segment.table(table);
             let bucket = view.bucket(view.substring.of(self.query));

@@ -5,6 +5,8 @@
 use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::Path;
+#[cfg(unix)]
+use std::sync::OnceLock;
 
 use bytemuck::Zeroable;
 use memmap2::{Mmap, MmapMut};
@@ -64,6 +66,36 @@ impl Deref for FileMap {
     }
 }
 
+/// Asks the system to read the pages of some items of a mapped slice, without waiting for them. So the disk reads the pages that are asked
+/// for one after the other at the same time. Items that the slice does not have are left out.
+pub(crate) fn request<T>(slice: &[T], items: Range<usize>) {
+    #[cfg(unix)]
+    if let Some(items) = slice.get(items.start..items.end.min(slice.len()))
+        && !items.is_empty()
+    {
+        let range = items.as_ptr_range();
+        let first = range.start.addr() & !(page_bytes() - 1);
+        let bytes = range.end.addr() - first;
+        // SAFETY: the pages are those of items of a slice. The advice changes no bytes; if it is not taken, the items are read later.
+        unsafe {
+            libc::madvise(std::ptr::without_provenance_mut(first), bytes, libc::MADV_WILLNEED);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (slice, items);
+}
+
+/// The size of a page, a power of two.
+#[cfg(unix)]
+fn page_bytes() -> usize {
+    static BYTES: OnceLock<usize> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        // SAFETY: the function only answers a question.
+        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
+    })
+}
+
 /// A copy of a mapped file that no longer needs the file.
 pub(crate) fn copy(map: &Mmap, path: &Path) -> Result<Mmap> {
     // `mmap` refuses a length of zero.
@@ -106,6 +138,22 @@ fn on_large_pages(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requested_items_are_those_of_the_file_and_others_are_left_out() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes: Vec<u8> = (0..300_000_u32).map(|i| (i.wrapping_mul(i) >> 5) as u8).collect();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let map = map_file(file.as_file(), file.path()).unwrap();
+        for range in [0..0, 0..1, 4095..4097, 299_999..300_000, 299_999..300_001, 400_000..400_001]
+        {
+            request(&map[..], range);
+        }
+        request::<u8>(&[], 0..1);
+        #[expect(clippy::reversed_empty_ranges, reason = "a damaged file may have one")]
+        request(&map[..], 9..3);
+        assert!(map[..] == bytes[..]);
+    }
 
     #[test]
     fn released_pages_are_read_again() {

@@ -1,6 +1,8 @@
 //! An open data file: its sections by meaning. Their lengths are checked against each other once, and their contents are read in place
 //! without copying. `format.rs` has the layout, and `verify.rs` checks all contents.
 
+mod residence;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -69,6 +71,8 @@ pub(crate) struct Segment {
     whole: Option<(Range<usize>, Range<usize>)>,
     /// The statistics of the codes; absent if unknown.
     pub(crate) profile: Option<Profile>,
+    /// Whether searches ask for the pages that they are about to read.
+    on_disk: bool,
     /// The rows of each label, computed by the first search with a filter by labels; absent if there are too many labels.
     pub(crate) by_label: OnceLock<Option<BTreeMap<i64, RoaringBitmap>>>,
 }
@@ -140,7 +144,7 @@ impl Segment {
         #[rustfmt::skip]
         let segment = Self {
             map: Arc::new(map), path, header, metadata, bits, rows, distinct,
-            codes, starts, row_order, code_of_row, ids, labels, vectors, tables, whole, profile: None,
+            codes, starts, row_order, code_of_row, ids, labels, vectors, tables, whole, profile: None, on_disk: false,
             by_label: OnceLock::new(),
         };
         Ok(segment)
@@ -149,25 +153,7 @@ impl Segment {
     /// The same segment with a copy of its bytes in memory, which does not depend on the file.
     pub(crate) fn in_memory(&self) -> Result<Self> {
         let map = Arc::new(mmap::copy(&self.map, &self.path)?);
-        Ok(Self { map, ..self.clone() })
-    }
-
-    /// Brings all pages into memory and maps them, as far as the system does so.
-    pub(crate) fn populate(&self) {
-        #[cfg(target_os = "linux")]
-        let advice = memmap2::Advice::PopulateRead;
-        #[cfg(all(unix, not(target_os = "linux")))]
-        let advice = memmap2::Advice::WillNeed;
-        // An older kernel does not know the first advice. With the second, searches load the pages.
-        #[cfg(unix)]
-        let _ = self.map.advise(advice).or_else(|_| self.map.advise(memmap2::Advice::WillNeed));
-    }
-
-    /// Keeps all pages in memory.
-    pub(crate) fn lock(&self) -> Result<()> {
-        #[cfg(unix)]
-        self.map.lock().map_err(Error::io("lock in memory", &self.path))?;
-        Ok(())
+        Ok(Self { map, on_disk: false, ..self.clone() })
     }
 
     /// The whole file.
@@ -252,6 +238,7 @@ impl Segment {
     pub(crate) fn table(&self, part: usize) -> Table<'_> {
         let TablePlace { substring, mask, directory, postings, codes } = &self.tables[part];
         Table {
+            on_disk: self.on_disk,
             substring,
             mask,
             directory: self.words(directory),
@@ -264,7 +251,8 @@ impl Segment {
     #[inline]
     pub(crate) fn code_hash_table(&self) -> Option<CodeHashTable<'_>> {
         let (tags, slots) = self.whole.as_ref()?;
-        Some(CodeHashTable { tags: &self.map[tags.clone()], slots: self.words(slots) })
+        let (tags, slots) = (&self.map[tags.clone()], self.words(slots));
+        Some(CodeHashTable { tags, slots, on_disk: self.on_disk })
     }
 
     /// The data for plans of searches.

@@ -188,13 +188,19 @@ pub(crate) fn fill_group(
 pub(crate) struct CodeHashTable<'a> {
     pub(crate) tags: &'a [u8],
     pub(crate) slots: &'a [u32],
+    /// Whether pages are asked for before they are read.
+    pub(crate) on_disk: bool,
 }
 
 impl CodeHashTable<'_> {
     /// Prefetches the memory that [`Self::visit_slots`] reads first.
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
-        hamming::prefetch(self.tags, home_group(hash, self.groups()) * SLOTS_PER_GROUP);
+        let first = home_group(hash, self.groups()) * SLOTS_PER_GROUP;
+        hamming::prefetch(self.tags, first);
+        if self.on_disk {
+            mmap::request(self.tags, first..first + SLOTS_PER_GROUP);
+        }
     }
 
     /// Calls `visit` with the slots of the codes that may have this hash, until it returns true.

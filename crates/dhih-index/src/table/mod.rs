@@ -17,7 +17,7 @@ pub(crate) mod words;
 use std::ops::Range;
 
 use crate::build::partition;
-use crate::hamming::CodeRange;
+use crate::hamming::{self, CodeRange};
 use crate::store::mmap;
 use crate::table::substring::{Extractor, Substring};
 pub(crate) use crate::table::words::COPIED;
@@ -126,9 +126,21 @@ pub(crate) struct Table<'a> {
     pub(crate) postings: &'a [u32],
     /// The code at each place; empty if codes are too long to be copied.
     pub(crate) codes: &'a [u8],
+    /// Whether pages are asked for before they are read.
+    pub(crate) on_disk: bool,
 }
 
 impl Table<'_> {
+    /// Prefetches the directory entries that [`bucket`](Self::bucket) reads, or asks for their pages if they are on the disk.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, value: u32) {
+        let at = value as usize;
+        hamming::prefetch(self.directory, at);
+        if self.on_disk {
+            mmap::request(self.directory, at..at + 2);
+        }
+    }
+
     /// The places of the codes whose substring has this value.
     #[inline(always)]
     pub(crate) fn bucket(&self, value: u32) -> Option<CodeRange> {
@@ -206,7 +218,7 @@ mod tests {
 
     fn view<'a>(data: &'a Built, substring: &'a Substring, mask: &'a [u8]) -> Table<'a> {
         let Built { directory, postings, codes } = data;
-        Table { substring, mask, directory, postings, codes }
+        Table { substring, mask, directory, postings, codes, on_disk: false }
     }
 
     proptest! {

@@ -204,6 +204,7 @@ fn an_index_is_opened_with_options() {
             assert_holds(&options.open(dir.path()).unwrap(), &items, numbers);
         }
     }
+    assert_holds(&OpenOptions::new().on_disk(true).open(dir.path()).unwrap(), &items, numbers);
     // A few pages may be locked everywhere.
     assert_holds(&OpenOptions::new().lock(true).open(dir.path()).unwrap(), &items, numbers);
     let info = Index::open(dir.path()).unwrap().info();

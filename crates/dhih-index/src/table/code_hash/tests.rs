@@ -41,7 +41,7 @@ proptest! {
         let bytes: Vec<u8> = codes.iter().flatten().copied().collect();
         let data = CodeHashData::build(&bytes, 3);
         prop_assert_eq!(data.tags.len(), places(codes.len()));
-        let table = CodeHashTable { tags: &data.tags, slots: &data.slots };
+        let table = CodeHashTable { tags: &data.tags, slots: &data.slots, on_disk: false };
         let look_up = |code: &[u8]| {
             let mut found = Vec::new();
             let mut wrong = 0;
@@ -72,7 +72,7 @@ proptest! {
 #[test]
 fn a_full_table_ends_the_search() {
     let (tags, slots) = ([0xff; 2 * SLOTS_PER_GROUP], [9; 2 * SLOTS_PER_GROUP]);
-    let table = CodeHashTable { tags: &tags, slots: &slots };
+    let table = CodeHashTable { tags: &tags, slots: &slots, on_disk: false };
     let mut seen = Vec::new();
     table.visit_slots(0x7f, |slot| {
         seen.push(slot);
@@ -80,5 +80,6 @@ fn a_full_table_ends_the_search() {
     });
     seen.sort_unstable();
     assert_eq!(seen, (0..2 * SLOTS_PER_GROUP as u32).collect::<Vec<_>>());
-    CodeHashTable { tags: &[], slots: &[] }.visit_slots(1, |_| panic!("nothing is there"));
+    CodeHashTable { tags: &[], slots: &[], on_disk: false }
+        .visit_slots(1, |_| panic!("nothing is there"));
 }

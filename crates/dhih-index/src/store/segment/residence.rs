@@ -1,0 +1,60 @@
+//! Which pages of a data file are in memory: all of them, or those that searches ask for.
+
+use super::Segment;
+use crate::codes::bits;
+use crate::error::{Error, Result};
+use crate::hamming;
+use crate::store::format::Kind;
+use crate::store::mmap;
+use crate::table::Table;
+
+impl Segment {
+    /// Brings all pages into memory and maps them, as far as the system does so.
+    pub(crate) fn populate(&self) {
+        #[cfg(target_os = "linux")]
+        let advice = memmap2::Advice::PopulateRead;
+        #[cfg(all(unix, not(target_os = "linux")))]
+        let advice = memmap2::Advice::WillNeed;
+        // An older kernel does not know the first advice. With the second, searches load the pages.
+        #[cfg(unix)]
+        let _ = self.map.advise(advice).or_else(|_| self.map.advise(memmap2::Advice::WillNeed));
+    }
+
+    /// Prepares for a file that is larger than memory: pages are read as they are needed, and searches ask for many of them at a time. Codes
+    /// are still read ahead, for scans.
+    pub(crate) fn keep_on_disk(&mut self) {
+        self.on_disk = true;
+        #[cfg(unix)]
+        for section in self.header.sections.iter().filter(|section| section.kind != Kind::Codes) {
+            let range = section.range.clone();
+            // Without the advice, more is read than is needed.
+            let _ = self.map.advise_range(memmap2::Advice::Random, range.start, range.len());
+        }
+    }
+
+    /// Keeps all pages in memory.
+    pub(crate) fn lock(&self) -> Result<()> {
+        #[cfg(unix)]
+        self.map.lock().map_err(Error::io("lock in memory", &self.path))?;
+        Ok(())
+    }
+
+    /// Prefetches a code, or asks for its pages if it is on the disk.
+    #[inline]
+    pub(crate) fn prefetch_code(&self, number: u32) {
+        let width = bits::bytes_per_code(self.bits);
+        let start = number as usize * width;
+        if self.on_disk {
+            mmap::request(self.codes(), start..start + width);
+        }
+        for at in (start..start + width).step_by(64) {
+            hamming::prefetch(self.codes(), at);
+        }
+    }
+
+    /// The tables whose pages are asked for before they are read: all or none.
+    pub(crate) fn tables_on_disk(&self) -> impl Iterator<Item = Table<'_>> {
+        let tables = if self.on_disk { self.table_count() } else { 0 };
+        (0..tables).map(|table| self.table(table))
+    }
+}
