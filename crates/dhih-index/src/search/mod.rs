@@ -3,7 +3,7 @@
 //! whichever is estimated to be the cheapest.
 //!
 //! ```text
-//! SegmentSearch -> collect -- plan.rs: which step is cheapest --> look_up (look_up.rs), check_selected_rows, scan (step.rs, parallel.rs)
+//! SegmentSearch -> collect -- plan.rs: which step is cheapest --> look_up (look_up.rs, look_ups.rs), check_selected_rows, scan (step.rs, parallel.rs)
 //!    |              |     \      probing.rs: of which table   \-> probe (buckets.rs, pipeline.rs)
 //!    |              |      \-- collector.rs: codes found, and the distance that still matters --> hits, a count
 //!    |              |
@@ -17,6 +17,7 @@ pub(crate) mod collector;
 pub(crate) mod cost;
 pub(crate) mod explain;
 pub(crate) mod look_up;
+pub(crate) mod look_ups;
 mod parallel;
 pub(crate) mod pipeline;
 pub(crate) mod plan;

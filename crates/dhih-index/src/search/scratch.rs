@@ -8,7 +8,7 @@ use crate::hamming::Near;
 use crate::hits::Hit;
 use crate::search::collector::{HitCollector, RowSorter};
 use crate::search::explain::Explanation;
-use crate::search::look_up::LookUps;
+use crate::search::look_ups::LookUps;
 use crate::search::pipeline::BucketPipeline;
 use crate::search::probing::TableProgress;
 use crate::search::shared_scratch::SharedScratch;

@@ -18,7 +18,7 @@ use crate::hit_lists::HitLists;
 use crate::hits::{Bound, Hit};
 use crate::index::candidates::Candidates;
 use crate::index::component::Data;
-use crate::search::look_up;
+use crate::search::look_ups;
 use crate::search::scratch::{Scratch, ScratchGuard};
 use crate::search::together::SharedScan;
 use crate::search::{BatchForecast, Ending, SegmentSearch, collect_but_scan, forecast};
@@ -145,7 +145,7 @@ impl<'a> Scope<'a> {
         if let Ok((component, _)) = self.component(first)
             && let Data::Segment(segment) = &component.data
         {
-            look_up::prefetch(segment, queries, &mut scratch.look_ups);
+            look_ups::prefetch(segment, queries, &mut scratch.look_ups);
         }
     }
 
