@@ -140,9 +140,7 @@ impl Config {
         if let Some(folder) = &self.collections {
             return Ok(Some(Following::All { primary, folder: folder.clone() }));
         }
-        let run = self.run.clone().unwrap_or_else(latest);
-        let place = Place::new(&index_dir(&run, self.index.as_deref()));
-        let place = place.map_err(|error| error.to_string())?;
+        let place = Place::new(&self.index_of_default()).map_err(|error| error.to_string())?;
         Ok(Some(Following::One(Follower::new(primary, place))))
     }
 
@@ -209,8 +207,13 @@ impl Config {
                 }
             };
         }
+        Ok(Source::Index { dir: self.index_of_default(), access: self.access() })
+    }
+
+    /// The directory of the index of the collection `default`.
+    fn index_of_default(&self) -> PathBuf {
         let run = self.run.clone().unwrap_or_else(latest);
-        Ok(Source::Index { dir: index_dir(&run, self.index.as_deref()), access: self.access() })
+        index_dir(&run, self.index.as_deref())
     }
 
     /// The line on stdout that announces the address of the page.

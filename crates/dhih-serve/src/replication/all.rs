@@ -85,9 +85,7 @@ async fn names(primary: &Primary, copies: Vec<CollectionName>) -> BTreeSet<Colle
 }
 
 async fn list(primary: &Primary) -> Result<Vec<CollectionName>, FollowError> {
-    let body = primary.get("/collections", 0).await?.whole().await?;
-    let Listed { collections } =
-        serde_json::from_slice(&body).map_err(|error| FollowError::List(error.to_string()))?;
+    let Listed { collections } = primary.get("/collections", 0).await?.json().await?;
     // The names become directories, so that only valid ones may pass.
     let name = |one: ListedOne| one.name.parse();
     let names: Result<Vec<_>, _> = collections.into_iter().map(name).collect();

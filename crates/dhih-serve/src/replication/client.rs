@@ -106,12 +106,11 @@ impl Primary {
         path: &str,
         body: &impl Serialize,
     ) -> Result<A, FollowError> {
-        let list = |error: serde_json::Error| FollowError::List(error.to_string());
         let request = Request::post(format!("{}{path}", self.address.api))
             .header(header::CONTENT_TYPE, "application/json");
-        let body = serde_json::to_vec(body).map_err(list)?;
-        let answer = self.exchange(request, Body::from(body)).await?.whole().await?;
-        serde_json::from_slice(&answer).map_err(list)
+        let body =
+            serde_json::to_vec(body).map_err(|error| FollowError::List(error.to_string()))?;
+        self.exchange(request, Body::from(body)).await?.json().await
     }
 
     async fn exchange(&self, request: Builder, body: Body) -> Result<Answer, FollowError> {
@@ -218,7 +217,7 @@ impl Answer {
     ///
     /// # Errors
     /// When the connection breaks or is silent for too long, or the body is longer than the bound.
-    pub(super) async fn whole(mut self) -> Result<Vec<u8>, FollowError> {
+    async fn whole(mut self) -> Result<Vec<u8>, FollowError> {
         let mut body = Vec::new();
         while let Some(bytes) = self.next().await? {
             body.extend_from_slice(&bytes);
@@ -227,5 +226,14 @@ impl Answer {
             }
         }
         Ok(body)
+    }
+
+    /// The JSON that the whole body is.
+    ///
+    /// # Errors
+    /// As for [`whole`](Self::whole), and when the body is not the expected JSON.
+    pub(super) async fn json<A: DeserializeOwned>(self) -> Result<A, FollowError> {
+        let body = self.whole().await?;
+        serde_json::from_slice(&body).map_err(|error| FollowError::List(error.to_string()))
     }
 }

@@ -84,9 +84,7 @@ async fn list(primary: &Primary) -> Result<FollowSnapshot, FollowError> {
     loop {
         let answer = primary.get("/replication/snapshot", 0).await?;
         if answer.status != StatusCode::ACCEPTED {
-            let body = answer.whole().await?;
-            let list = serde_json::from_slice(&body);
-            return list.map_err(|error| FollowError::List(error.to_string()));
+            return answer.json().await;
         }
         tracing::info!("the primary is making a snapshot");
         tokio::time::sleep(PAUSE).await;

@@ -1,54 +1,23 @@
 //! Connections over TCP: slow clients, TLS, disconnects, and the graceful shutdown.
 
 use std::{
-    future::IntoFuture,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::common::{Fixture, state};
-use dhih_serve::{Keys, Limits, Server, ServerConfig, Timeouts, Tls, TlsConfig, app, bind};
+use crate::serving::{Serving, served, soon};
+use dhih_serve::{Keys, ServerConfig, Timeouts, Tls, TlsConfig};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    sync::oneshot,
-    task::JoinHandle,
 };
 use tokio_rustls::{
     TlsConnector,
     rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer},
 };
 
-struct Served {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<()>,
-    _fixture: Fixture,
-}
-
-async fn served(config: ServerConfig, tls: Option<Arc<Tls>>) -> Served {
-    served_to(Keys::default(), config, tls).await
-}
-
-async fn served_to(keys: Keys, config: ServerConfig, tls: Option<Arc<Tls>>) -> Served {
-    let fixture = Fixture::new();
-    let app = app(state(fixture.load().unwrap(), Limits::default(), keys));
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel();
-    let stop_at = async { drop(stopped.await) };
-    let ended = tokio::spawn(Server { listener, app, config, tls }.run(stop_at));
-    Served { address, stop, ended, _fixture: fixture }
-}
-
 const KEY: &str = "read-key-0123456789";
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-
-/// The output of `future`. A connection that hangs fails the test instead of blocking it.
-async fn soon<T>(future: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("the connection hangs")
-}
 
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> String {
     soon(stream.write_all(request)).await.unwrap();
@@ -62,7 +31,7 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8
 async fn a_header_that_does_not_come_is_not_waited_for() {
     let header = Duration::from_millis(200);
     let timeouts = Timeouts { header, ..Timeouts::default() };
-    let served = served(ServerConfig { timeouts, ..ServerConfig::default() }, None).await;
+    let served = served(ServerConfig { timeouts, ..ServerConfig::default() }).await;
     let started = Instant::now();
     let mut slow = TcpStream::connect(served.address).await.unwrap();
     slow.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
@@ -80,7 +49,7 @@ async fn an_idle_connection_is_kept_and_then_closed() {
     let (header, idle) = (Duration::from_millis(150), Duration::from_millis(800));
     let timeouts = Timeouts { header, idle, ..Timeouts::default() };
     let config = ServerConfig { max_connections: 1, timeouts, ..ServerConfig::default() };
-    let served = served(config, None).await;
+    let served = served(config).await;
     let health = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let search = "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n{\"id\":1}";
     let mut only_place = TcpStream::connect(served.address).await.unwrap();
@@ -111,7 +80,7 @@ async fn clients_that_do_not_read_lose_their_places() {
     let write = Duration::from_millis(300);
     let timeouts = Timeouts { write, ..Timeouts::default() };
     let config = ServerConfig { max_connections: 2, timeouts, ..ServerConfig::default() };
-    let served = served(config, None).await;
+    let served = served(config).await;
     let mut clients = Vec::new();
     for _ in 0..2 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -129,7 +98,7 @@ async fn clients_that_do_not_read_lose_their_places() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_limit_wait_for_their_turn() {
-    let served = served(ServerConfig { max_connections: 1, ..ServerConfig::default() }, None).await;
+    let served = served(ServerConfig { max_connections: 1, ..ServerConfig::default() }).await;
     let first = TcpStream::connect(served.address).await.unwrap();
     // Acceptance cannot be observed directly, so the test waits for an answer.
     let (mut read, mut write) = first.into_split();
@@ -146,7 +115,7 @@ async fn connections_beyond_the_limit_wait_for_their_turn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_lets_an_open_request_end() {
-    let served = served(ServerConfig::default(), None).await;
+    let served = served(ServerConfig::default()).await;
     let body = b"{\"id\":1}";
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     let head = "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n";
@@ -175,7 +144,7 @@ async fn tls_serves_the_certificate_that_is_there_now() {
     let config = TlsConfig { cert: cert.clone(), key: key.clone() };
     let tls = Arc::new(Tls::load(config.clone()).unwrap());
     let keys = Keys::new(Some(KEY), None).unwrap();
-    let served = served_to(keys, ServerConfig::default(), Some(tls.clone())).await;
+    let served = Serving { keys, tls: Some(tls.clone()), ..Serving::default() }.begin().await;
     let ask = async |certificate: &CertificateDer<'static>, request: &[u8]| {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).unwrap();

@@ -6,45 +6,17 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode, Version, header};
-use dhih_serve::{Keys, Limits, Server, ServerConfig, Timeouts, Tls, TlsConfig, app, bind};
+use dhih_serve::{Limits, ServerConfig, Timeouts, Tls, TlsConfig};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-use crate::common::{Fixture, state};
-
-struct Served {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<()>,
-    _fixture: Fixture,
-}
-
-async fn served(config: ServerConfig, limits: Limits, tls: Option<Arc<Tls>>) -> Served {
-    let fixture = Fixture::new();
-    let app = app(state(fixture.load().unwrap(), limits, Keys::default()));
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel();
-    let stop_at = async { drop(stopped.await) };
-    let ended = tokio::spawn(Server { listener, app, config, tls }.run(stop_at));
-    Served { address, stop, ended, _fixture: fixture }
-}
-
-async fn plainly_served(config: ServerConfig) -> Served {
-    served(config, Limits::default(), None).await
-}
-
-/// The output of `future`. What hangs fails the test instead of blocking it.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("the connection hangs")
-}
+use crate::serving::{Serving, served, soon};
 
 /// A client, and what resolves when its connection ends.
 struct Client {
@@ -97,8 +69,7 @@ async fn text(response: Response<Incoming>) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_share_a_connection() {
-    let served =
-        plainly_served(ServerConfig { max_connections: 1, ..ServerConfig::default() }).await;
+    let served = served(ServerConfig { max_connections: 1, ..ServerConfig::default() }).await;
     let client = Client::connect(served.address).await;
     let mut answers = Vec::new();
     for id in 0..300_u64 {
@@ -119,7 +90,7 @@ async fn many_requests_share_a_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rules_of_requests_are_those_of_http_1() {
     let limits = Limits { max_body_bytes: 1000, ..Limits::default() };
-    let served = served(ServerConfig::default(), limits, None).await;
+    let served = Serving { limits, ..Serving::default() }.begin().await;
     let mut client = Client::connect(served.address).await;
     // The name of the service is in `:authority`, where HTTP/1 has `Host`.
     let elsewhere = Request::get("http://evil.example/v1/info").body(Body::empty()).unwrap();
@@ -140,7 +111,7 @@ async fn the_rules_of_requests_are_those_of_http_1() {
 async fn an_idle_connection_is_kept_and_then_closed_whatever_it_pings() {
     let (header, idle) = (Duration::from_millis(300), Duration::from_millis(1500));
     let timeouts = Timeouts { header, idle, ..Timeouts::default() };
-    let served = plainly_served(ServerConfig { timeouts, ..ServerConfig::default() }).await;
+    let served = served(ServerConfig { timeouts, ..ServerConfig::default() }).await;
     for request in [get("/healthz"), search("{\"id\":1}")] {
         let mut builder = Client::builder();
         builder.keep_alive_interval(Duration::from_millis(40)).keep_alive_while_idle(true);
@@ -166,7 +137,7 @@ async fn an_idle_connection_is_kept_and_then_closed_whatever_it_pings() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_not_read_is_given_up_and_the_connection_goes_on() {
     let timeouts = Timeouts { write: Duration::from_millis(300), ..Timeouts::default() };
-    let served = plainly_served(ServerConfig { timeouts, ..ServerConfig::default() }).await;
+    let served = served(ServerConfig { timeouts, ..ServerConfig::default() }).await;
     let mut builder = Client::builder();
     builder.initial_stream_window_size(1000);
     let stream = TcpStream::connect(served.address).await.unwrap();
@@ -184,7 +155,7 @@ async fn an_answer_that_is_not_read_is_given_up_and_the_connection_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_lets_an_open_request_end() {
-    let served = plainly_served(ServerConfig::default()).await;
+    let served = served(ServerConfig::default()).await;
     let mut client = Client::connect(served.address).await;
     let (sender, receiver) = tokio::sync::mpsc::channel::<&'static str>(1);
     let pieces = futures_util::stream::unfold(receiver, async |mut receiver| {
@@ -216,7 +187,7 @@ async fn a_client_chooses_the_protocol_over_tls() {
     std::fs::write(&config.cert, made.cert.pem()).unwrap();
     std::fs::write(&config.key, made.signing_key.serialize_pem()).unwrap();
     let tls = Arc::new(Tls::load(config).unwrap());
-    let served = served(ServerConfig::default(), Limits::default(), Some(tls)).await;
+    let served = Serving { tls: Some(tls), ..Serving::default() }.begin().await;
     let connect = async |protocols: &[&str]| {
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).unwrap();
@@ -253,8 +224,7 @@ async fn a_flood_of_resets_ends_the_connection() {
     const HEADERS: u8 = 1;
     const RST_STREAM: u8 = 3;
     const GOAWAY: u8 = 7;
-    let served =
-        plainly_served(ServerConfig { max_connections: 1, ..ServerConfig::default() }).await;
+    let served = served(ServerConfig { max_connections: 1, ..ServerConfig::default() }).await;
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(frame(SETTINGS, 0, 0, &[]));
     // GET http://localhost/ in the words of HPACK's static table.

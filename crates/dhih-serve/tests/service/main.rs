@@ -64,6 +64,7 @@ mod rebuilt;
 mod reloading;
 mod routes;
 mod search;
+mod serving;
 #[cfg(unix)]
 mod signals;
 mod snapshots;
