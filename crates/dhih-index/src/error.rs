@@ -41,6 +41,14 @@ pub enum Error {
         /// Length of the buffer.
         bytes: usize,
     },
+    /// Real values that are not a whole number of codes.
+    #[error("{values} values are no whole number of {bits}-bit codes: give a value for each bit")]
+    CodeValues {
+        /// Length of a code in bits.
+        bits: u32,
+        /// Number of values.
+        values: usize,
+    },
     /// A code in which unused high bits of the last byte are not zero.
     #[error("code {row} has bits set beyond bit {bits}: is the number of bits right?")]
     Padding {
@@ -60,9 +68,7 @@ pub enum Error {
         bit: usize,
     },
     /// Text that is not a code in hexadecimal.
-    #[error(
-        "{text:?} is not a {bits}-bit code: give {digits} hexadecimal digits, first byte first"
-    )]
+    #[error("{text:?} is no {bits}-bit code: give {digits} hexadecimal digits, first byte first")]
     Hex {
         /// The text (its first 64 characters).
         text: String,
@@ -101,12 +107,7 @@ pub enum Error {
         reason: String,
     },
     /// Part files that do not belong together.
-    #[error(
-        "{} and {} have different {what}, {expected} and {found}: \
-         put the part files of different jobs into different folders",
-        first.display(),
-        file.display()
-    )]
+    #[error("{} and {} have different {what}, {expected} and {found}: put the part files of different jobs into different folders", first.display(), file.display())]
     PartsDiffer {
         /// "bits", "model", "precision", "ids", "labels" or "classes".
         what: &'static str,
@@ -245,6 +246,12 @@ pub enum Error {
         /// Bytes needed at least.
         least: u64,
     },
+    /// More pairs than fit into the memory that was given for groups by complete linkage.
+    #[error("the pairs do not fit into {memory} bytes of memory: give more, or a smaller radius")]
+    PairMemory {
+        /// Bytes given.
+        memory: u64,
+    },
     /// Another process is writing this index.
     #[error("{} is being written by another process: wait for it to end", dir.display())]
     Locked {
@@ -357,9 +364,7 @@ pub enum Error {
         bits: u32,
     },
     /// Queries whose length in bits is not that of the codes of the index.
-    #[error(
-        "the queries have {found} bits, the index {expected}: encode them with the index's model"
-    )]
+    #[error("the queries have {found} bits, the index {expected}: encode them with its model")]
     QueryBits {
         /// Bits of the index.
         expected: u32,
@@ -368,13 +373,20 @@ pub enum Error {
     },
     /// Queries that another model encoded than the codes of the index.
     #[error(
-        "the queries were encoded by model {found}, the index by model {expected}: \
-         encode them with the index's model, or build the index from this model's codes"
+        "the queries were encoded by model {found}, the index by model {expected}: encode them with the index's model, or build the index from this model's codes"
     )]
     OtherModel {
         /// SHA-256 of the index's model.
         expected: String,
         /// SHA-256 of the queries' model.
+        found: String,
+    },
+    /// Codes of another length or another model than those to which they are added or with which they are paired.
+    #[error("codes of {found} do not go with codes of {expected}: encode all with one model")]
+    UnlikeCodes {
+        /// Of the codes that are there: "16 bits", or "model" and its SHA-256.
+        expected: String,
+        /// The same of the other codes.
         found: String,
     },
     /// `DHIH_ISA` names an instruction set that this machine does not have.

@@ -30,7 +30,7 @@
 //! - `parquet`: Parquet codes files.
 //! - `cli`: the program `dhih-index`.
 //!
-//! All but `parquet` are on by default, and none is needed to build an index and to search it.
+//! All are on by default, and none is needed to build an index and to search it.
 //!
 //! # Targets
 //!
@@ -121,6 +121,7 @@ pub use {
     roaring::RoaringTreemap,
     search::Strategy,
     search::explain::{Decision, Explanation},
+    search::parallel::with_search_threads,
     search::plan::{Action, Costs},
     search::prospects::Prospects,
     table::substring::Substring,

@@ -293,7 +293,7 @@ fn an_index_is_changed_filtered_and_exported() {
     assert_eq!(hits(&serde_json::from_str(&again).unwrap()), found(&[]));
     let words = [&search[..], &["--index", "idx", "--explain"]].concat();
     let explained = String::from_utf8(run(dir, &words).stderr).unwrap();
-    assert!(explained.contains("\"costs\"") && explained.contains("\"way\""), "{explained}");
+    assert!(explained.contains("\"costs\"") && explained.contains("\"action\""), "{explained}");
 }
 
 #[test]

@@ -83,6 +83,44 @@ fn ids_to_remove_come_from_a_file_too() {
     failure(changed.dir.path(), &["remove", "--index", "idx"], 2);
 }
 
+/// The bug: an id that was given twice counted as one that is not there.
+#[test]
+fn an_id_that_is_given_twice_is_removed_once() {
+    let changed = Changed::new();
+    let id = changed.ids()[3];
+    let ids = format!("{id},{id},1");
+    let output = run(changed.dir.path(), &["remove", "--index", "idx", "--ids", &ids]);
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && notes.contains("1 of these ids were not"), "{notes}");
+    assert_eq!(changed.ids().len(), 11);
+}
+
+/// The bug: the length of codes in hexadecimal was taken for a multiple of eight bits, and then did not suit the index.
+#[test]
+fn hexadecimal_text_has_codes_of_the_length_of_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let codes = Numbers(6).codes(20, 9);
+    CodeSet::new(codes.clone()).write(dir.join("codes.hex")).unwrap();
+    stdout(dir, &["build", "--codes", "codes.hex", "--bits", "20", "--out", "idx"]);
+    let search = ["search", "--index", "idx", "--queries", "codes.hex", "-k", "1", "--json"];
+    let hits = json_lines(&stdout(dir, &search));
+    assert!(hits.len() == 9 && hits.iter().all(|line| line["hits"][0]["distance"] == 0));
+    // Where the index is while it is searched changes no hit.
+    for flag in ["--on-disk", "--in-memory"] {
+        assert_eq!(json_lines(&stdout(dir, &[&search[..], &[flag]].concat())), hits, "{flag}");
+    }
+    failure(dir, &[&search[..], &["--on-disk", "--in-memory"]].concat(), 2);
+    stdout(dir, &["bench", "--index", "idx", "--queries", "codes.hex", "-k", "1", "--on-disk"]);
+    for command in ["add", "upsert"] {
+        stdout(dir, &[command, "--index", "idx", "--codes", "codes.hex"]);
+    }
+    assert_eq!(Index::open(dir.join("idx")).unwrap().len(), 27);
+    fs::write(dir.join("long.hex"), "00000000\n").unwrap();
+    let message = failure(dir, &["add", "--index", "idx", "--codes", "long.hex"], 1);
+    assert!(message.contains("a code of 20 bits has 6 hexadecimal digits"), "{message}");
+}
+
 #[test]
 fn merge_keeps_all_items_and_a_checkpoint_is_an_index() {
     let changed = Changed::new();

@@ -16,23 +16,35 @@ const BITS: [u32; 23] = [
     1024,
 ];
 
+/// Longer codes, which take so long that fewer queries are asked.
+const LONG_BITS: [u32; 5] = [1025, 1536, 2048, 4000, 4096];
+
 const SETS: usize = 300;
 
 /// A case is one query, with one `k` or radius, searched by one strategy.
 #[test]
 fn a_million_random_searches_equal_the_scan() {
     let dir = tempfile::tempdir().unwrap();
-    let checked = |seed| searches_equal_the_scan(seed, dir.path());
+    let checked = |seed| searches_equal_the_scan(seed, BITS[seed % BITS.len()], dir.path());
     let sum = |a: (usize, usize), b: (usize, usize)| (a.0 + b.0, a.1 + b.1);
     let (cases, hits) = (0..SETS).into_par_iter().map(checked).reduce(|| (0, 0), sum);
     assert!(cases >= 1_000_000 && hits > 10 * cases, "{cases} cases with {hits} hits");
 }
 
+#[test]
+fn searches_of_long_codes_equal_the_scan() {
+    let dir = tempfile::tempdir().unwrap();
+    let checked =
+        |seed| searches_equal_the_scan(seed, LONG_BITS[seed % LONG_BITS.len()], dir.path());
+    let sum = |a: (usize, usize), b: (usize, usize)| (a.0 + b.0, a.1 + b.1);
+    let (cases, hits) = (0..30).into_par_iter().map(checked).reduce(|| (0, 0), sum);
+    assert!(cases >= 1_500 && hits > 10 * cases, "{cases} cases with {hits} hits");
+}
+
 /// The number of cases of one set, and of the hits that they found.
-fn searches_equal_the_scan(seed: usize, dir: &Path) -> (usize, usize) {
+fn searches_equal_the_scan(seed: usize, bits: u32, dir: &Path) -> (usize, usize) {
     let (mut cases, mut hits) = (0, 0);
     let numbers = &mut Numbers(seed as u64);
-    let bits = BITS[seed % BITS.len()];
     let count = match numbers.below(10) {
         0 => numbers.below(3),
         1 => 1000 + numbers.below(3000),
@@ -52,7 +64,11 @@ fn searches_equal_the_scan(seed: usize, dir: &Path) -> (usize, usize) {
         index = OpenOptions::new().on_disk(true).open(&folder).unwrap();
     }
     let flat = Flat::of(&set).unwrap();
-    let queries = if count < 400 { 1300 } else { 50 };
+    let queries = match (bits, count) {
+        (1025.., _) => 20,
+        (_, ..400) => 1300,
+        _ => 50,
+    };
     for _ in 0..queries {
         let query = match numbers.below(3) {
             0 => numbers.code(bits),

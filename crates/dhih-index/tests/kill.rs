@@ -68,7 +68,7 @@ fn write(dir: &Path, first: u64) {
 }
 
 fn held(index: &Index) -> Items {
-    index.iter().map(|(id, code)| (id, code.try_into().unwrap())).collect()
+    index.iter().map(Result::unwrap).map(|(id, code)| (id, code.try_into().unwrap())).collect()
 }
 
 /// Opens and searches until it is told to stop; the number of times.

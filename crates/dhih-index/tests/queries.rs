@@ -255,7 +255,7 @@ fn the_expected_distance_follows_the_share_of_live_items() {
     let (_, explanation) = index.explain_knn(Strategy::Auto, set.codes.get(9), 10).unwrap();
     let step = explanation.steps[0];
     assert!(step.costs.scan > 0.0 && step.costs.probe > 0.0 && step.certain_within.is_none());
-    assert!(serde_json::to_string(&step).unwrap().contains("\"way\":"));
+    assert!(serde_json::to_string(&step).unwrap().contains("\"action\":"));
 }
 
 #[test]

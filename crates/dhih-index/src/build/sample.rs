@@ -87,8 +87,14 @@ fn wanted() -> usize {
 
 /// Rows at even distances.
 fn sampled_rows(segment: &Segment) -> Vec<usize> {
-    let items = if segment.table_count() == 0 { 0 } else { ITEMS.min(segment.rows) };
-    (0..items).map(|item| item * segment.rows / items).collect()
+    let items = if segment.table_count() == 0 { 0 } else { ITEMS };
+    evenly_spaced(segment.rows, items).collect()
+}
+
+/// Numbers below `end` at even distances: `count` of them, or all if there are fewer.
+pub(crate) fn evenly_spaced(end: usize, count: usize) -> impl Iterator<Item = usize> {
+    let count = count.min(end);
+    (0..count).map(move |at| at * end / count)
 }
 
 /// Summarises the sampled items: the distances of their nearest items, and the sizes of buckets.

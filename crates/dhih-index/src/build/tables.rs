@@ -1,6 +1,7 @@
 //! Chooses the number of tables for the goal of an index: the number with which such a search is estimated to cost least, by the same costs
 //! by which searches choose their steps (`search/cost.rs`). `table/substring.rs` chooses the bits of the substrings.
 
+use crate::build::sample::evenly_spaced;
 use crate::codes::Codes;
 use crate::error::Result;
 use crate::flat::together::Pass;
@@ -153,13 +154,9 @@ fn bucket_sizes(substring: &Substring, sample: &[u8], codes: &Codes) -> (u32, Ve
     let (extractor, bits) = (Extractor::new(substring), substring.bits());
     let sample = sample.chunks_exact(codes.bytes_per_code());
     let values: Vec<u32> = sample.map(|code| extractor.of(code)).collect();
-    let spaced = |count: usize, shift: usize| {
-        let (count, values) = (count.min(values.len()), &values);
-        (0..count).map(move |at| (at * values.len() / count + shift) % values.len())
-    };
     let (mut pairs, mut compared) = (vec![0_u64; bits as usize + 1], 0_u64);
-    for query in spaced(QUERIES, 1) {
-        for code in spaced(CODES, 0).filter(|code| *code != query) {
+    for query in evenly_spaced(values.len(), QUERIES).map(|at| (at + 1) % values.len()) {
+        for code in evenly_spaced(values.len(), CODES).filter(|code| *code != query) {
             pairs[(values[query] ^ values[code]).count_ones() as usize] += 1;
             compared += 1;
         }
@@ -174,9 +171,9 @@ fn bucket_sizes(substring: &Substring, sample: &[u8], codes: &Codes) -> (u32, Ve
 
 /// The mean distance of the `k`-th neighbour of some of the codes.
 fn neighbour_distance(codes: &Codes, k: usize) -> u32 {
-    let count = QUERIES.min(codes.len());
-    let queries: Vec<Vec<u8>> =
-        (0..count).map(|query| codes.get(query * codes.len() / count).to_vec()).collect();
+    let queries = evenly_spaced(codes.len(), QUERIES);
+    let queries: Vec<Vec<u8>> = queries.map(|query| codes.get(query).to_vec()).collect();
+    let count = queries.len();
     let queries: Vec<&[u8]> = queries.iter().map(Vec::as_slice).collect();
     // The nearest of all is the code itself.
     let bound = Bound::nearest(k.saturating_add(1));

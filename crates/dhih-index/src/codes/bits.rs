@@ -40,7 +40,13 @@ pub(crate) fn pack_signs(values: &[f32], code: &mut [u8]) {
 /// assert_eq!(dhih_index::to_hex(&[0x0a, 0xff]), "0aff");
 /// ```
 pub fn to_hex(code: &[u8]) -> String {
-    code.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex_digits(code).map(char::from).collect()
+}
+
+/// The hexadecimal digits of a code, first byte first.
+pub(crate) fn hex_digits(code: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    code.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)])
 }
 
 /// A code in the order of PostgreSQL's bit strings, eight bits a byte: bit 0 is the highest bit of the first byte. The function is
@@ -53,11 +59,21 @@ pub fn to_bit_string(code: &[u8]) -> Vec<u8> {
     code.iter().map(|byte| byte.reverse_bits()).collect()
 }
 
-/// The bytes of a hexadecimal text, first byte first; `None` where the text is not hexadecimal.
-pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |c: u8| char::from(c).to_digit(16).map(|d| d as u8);
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    pairs.iter().map(|&[high, low]| Some((digit(high)? << 4) | digit(low)?)).collect()
+/// The bytes of hexadecimal digits, first byte first; `None` where the text is not hexadecimal.
+pub(crate) fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 2);
+    append_hex(text, &mut bytes).then_some(bytes)
+}
+
+/// Appends the bytes of hexadecimal digits, first byte first. False where the text is not hexadecimal.
+pub(crate) fn append_hex(text: &[u8], bytes: &mut Vec<u8>) -> bool {
+    let digit = |c: u8| char::from(c).to_digit(16).map(|digit| digit as u8);
+    let (pairs, []) = text.as_chunks::<2>() else { return false };
+    pairs.iter().all(|&[high, low]| {
+        let byte = digit(high).zip(digit(low)).map(|(high, low)| high << 4 | low);
+        bytes.extend(byte);
+        byte.is_some()
+    })
 }
 
 #[cfg(test)]
@@ -72,10 +88,10 @@ mod tests {
         pack_signs(&values, &mut code);
         assert_eq!(code, [0b1, 0b10, 0b1000]);
         assert_eq!(view(20, &code).iter_ones().collect::<Vec<_>>(), [0, 9, 19]);
-        assert_eq!((to_hex(&code), from_hex("010208")), ("010208".into(), Some(code.to_vec())));
+        assert_eq!((to_hex(&code), from_hex(b"010208")), ("010208".into(), Some(code.to_vec())));
         assert_eq!(to_bit_string(&code), [0b1000_0000, 0b0100_0000, 0b0001_0000]);
         assert_eq!(to_bit_string(&to_bit_string(&code)), code);
         assert!(padding_is_zero(20, &code) && !padding_is_zero(19, &code));
-        assert_eq!((from_hex("0"), from_hex("0g"), from_hex("+1")), (None, None, None));
+        assert_eq!((from_hex(b"0"), from_hex(b"0g"), from_hex(b"+1")), (None, None, None));
     }
 }

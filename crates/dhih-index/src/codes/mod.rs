@@ -114,7 +114,7 @@ impl Codes {
         let width = checked_width(bits)?;
         let columns = bits as usize;
         if !values.len().is_multiple_of(columns) {
-            return Err(Error::CodeBytes { bits, width: 4 * columns, bytes: 4 * values.len() });
+            return Err(Error::CodeValues { bits, values: values.len() });
         }
         if let Some(at) = values.iter().position(|value| value.is_nan()) {
             return Err(Error::NotANumber { row: at / columns, bit: at % columns });
@@ -132,7 +132,7 @@ impl Codes {
     /// `bits` outside 1..=4096, text that is not `2 * ceil(bits / 8)` digits, unused bits that are not zero.
     pub fn from_hex(bits: u32, text: &str) -> Result<Self> {
         let width = checked_width(bits)?;
-        match bits::from_hex(text.trim()) {
+        match bits::from_hex(text.trim().as_bytes()) {
             Some(bytes) if bytes.len() == width => Self::new(bits, bytes),
             _ => Err(Error::Hex { text: text.chars().take(64).collect(), bits, digits: 2 * width }),
         }
@@ -344,7 +344,10 @@ mod tests {
             Err(Error::CodeBytes { width: 2, bytes: 3, .. })
         ));
         assert!(matches!(Codes::new(12, vec![0, 0, 0, 0x10]), Err(Error::Padding { row: 1, .. })));
-        assert!(matches!(Codes::from_real(2, &[0.0; 3]), Err(Error::CodeBytes { .. })));
+        assert!(matches!(
+            Codes::from_real(2, &[0.0; 3]),
+            Err(Error::CodeValues { bits: 2, values: 3 })
+        ));
         let real = [0.0, 1.0, 2.0, f32::NAN];
         assert!(matches!(Codes::from_real(2, &real), Err(Error::NotANumber { row: 1, bit: 1 })));
         for text in ["", "00", "00000", "0g00", "000000"] {

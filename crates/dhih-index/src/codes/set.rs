@@ -124,11 +124,42 @@ impl CodeSet {
         }
     }
 
+    /// The kind of its codes.
+    pub(crate) fn kind(&self) -> CodeKind<'_> {
+        CodeKind { bits: self.codes.bits(), model: self.model_sha256.as_deref() }
+    }
+
     /// Refuses codes and vectors in a mapped file whose length or time of modification has changed since it was mapped. This is one call of
     /// the system, whatever the number of codes.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         self.codes.check_unchanged()?;
         self.vectors.as_ref().map_or(Ok(()), VectorSet::check_unchanged)
+    }
+}
+
+/// The kind of some codes. Only codes of one kind can be compared with each other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CodeKind<'a> {
+    pub(crate) bits: u32,
+    /// SHA-256 of the model that made them, if known.
+    pub(crate) model: Option<&'a str>,
+}
+
+impl CodeKind<'_> {
+    /// Refuses codes that cannot be put beside these: of another length, or of another model. If the model of either is unknown, only the
+    /// length counts.
+    pub(crate) fn check_alike(self, other: Self) -> Result<()> {
+        if self.bits != other.bits {
+            let (expected, found) = (format!("{} bits", self.bits), format!("{} bits", other.bits));
+            return Err(Error::UnlikeCodes { expected, found });
+        }
+        match self.model.zip(other.model) {
+            Some((own, others)) if own != others => Err(Error::UnlikeCodes {
+                expected: format!("model {own}"),
+                found: format!("model {others}"),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

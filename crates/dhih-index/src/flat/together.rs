@@ -16,6 +16,10 @@ const FIRST_BLOCK: usize = 64;
 const LAID_OUT_FOR: usize = 8;
 const LAID_OUT_FROM_BYTES: usize = 9;
 
+/// The next block is fetched ahead if at least this many queries share a pass. With fewer, a comparison is so short that what is fetched
+/// in front of it only delays it.
+const FETCHED_FOR: usize = 4;
+
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -57,7 +61,9 @@ impl Pass {
                 block.fill(codes, width);
             }
             let ranges = &[CodeRange { start: 0, end: (codes.len() / width) as u32 }];
-            let lines_ahead = (rest.len().min(in_block * width) / LINE).div_ceil(queries.len());
+            let ahead =
+                if queries.len() < FETCHED_FOR { 0 } else { rest.len().min(in_block * width) };
+            let lines_ahead = (ahead / LINE).div_ceil(queries.len());
             for (number, query) in queries.iter().enumerate() {
                 // The next block is fetched meanwhile: the hardware fetches no further than to the end of a page.
                 for line in number * lines_ahead..(number + 1) * lines_ahead {

@@ -183,7 +183,7 @@ fn joined(mut sets: Vec<Items>, shape: Shape) -> Result<Items> {
 
 /// Refuses items that are not of the index's kind.
 fn check_kind(index: &Index, set: &CodeSet) -> Result<()> {
-    index.check_queries(set)?;
+    index.code_kind().check_alike(set.kind())?;
     let (expected, found) = (index.shape(), Shape::of(set));
     if (found.label_bytes, found.multi_hot) != (expected.label_bytes, expected.multi_hot) {
         let (expected, found) = (kind_of_labels(expected), kind_of_labels(found));

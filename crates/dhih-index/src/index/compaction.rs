@@ -222,7 +222,7 @@ impl IndexWriter {
         let (mut components, mut entries) = (Vec::new(), Vec::new());
         let mut merged = match &entry {
             Some(entry) => {
-                let segment = Arc::new(open_segment(&self.index.dir, entry)?);
+                let segment = Arc::new(open_segment(&self.index.dir, entry, self.index.options)?);
                 Some(Component::new(Data::Segment(segment), self.index.shape()))
             }
             None => None,
@@ -300,7 +300,7 @@ impl IndexWriter {
             listener: self.listener.clone(),
         };
         let Some(entry) = job.run()? else { return Ok(()) };
-        let segment = Arc::new(open_segment(&self.index.dir, &entry)?);
+        let segment = Arc::new(open_segment(&self.index.dir, &entry, self.index.options)?);
         let mut entries = self.entries()?;
         let memtable = entries.len().min(next.components.len());
         next.components.insert(memtable, Component::new(Data::Segment(segment), shape));

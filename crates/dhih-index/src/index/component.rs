@@ -8,8 +8,12 @@ use crate::codes::items::Items;
 use crate::codes::labels::Label;
 use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
+use crate::hamming;
 use crate::index::memtable::MemTable;
 use crate::store::segment::Segment;
+
+/// Rows whose codes are on their way into the cache while rows are read one after the other.
+const AHEAD: usize = 16;
 
 /// The place of a component's items.
 #[derive(Debug, Clone)]
@@ -162,10 +166,20 @@ impl Component {
 
     /// Appends an item; `None` where there is no such row, or the file contradicts itself.
     pub(crate) fn append_item(&self, row: usize, items: &mut Items) -> Option<()> {
+        self.prefetch(row + AHEAD);
         let (code, labels, vector) = (self.code(row)?, self.label_bytes(row)?, self.vector(row)?);
         items.push(self.id(row), code, labels);
         items.attributes.extend_from_slice(vector);
         Some(())
+    }
+
+    /// Begins to bring the code of a row into the cache. Rows that are read one after the other have their codes anywhere.
+    fn prefetch(&self, row: usize) {
+        if let Data::Segment(segment) = &self.data
+            && let Some(&number) = segment.code_of_row().get(row)
+        {
+            hamming::prefetch(segment.codes(), number as usize * self.shape.width());
+        }
     }
 
     /// The label of a row.

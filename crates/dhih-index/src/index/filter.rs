@@ -138,24 +138,93 @@ fn rows_by_label(component: &Component) -> Option<BTreeMap<i64, RoaringBitmap>> 
 
 /// The rows with one of some ids. Rows ascend by id.
 fn rows_with_ids(ids: &RoaringTreemap, component: &Component) -> RoaringBitmap {
-    if let Data::Segment(segment) = &component.data
-        && segment.ids().is_none()
-    {
-        // The ids are the numbers of the rows: those below 2^32, of which the segment has the first.
-        let low = ids.bitmaps().find(|(high, _)| *high == 0);
-        let mut rows = low.map(|(_, low)| low.clone()).unwrap_or_default();
-        rows.remove_range(component.rows() as u32..);
-        return rows;
+    match &component.data {
+        Data::Segment(segment) => match segment.ids() {
+            Some(of_rows) => places_of_ids(ids, of_rows),
+            None => {
+                // The ids are the numbers of the rows: those below 2^32, of which the segment has the first.
+                let low = ids.bitmaps().find(|(high, _)| *high == 0);
+                let mut rows = low.map(|(_, low)| low.clone()).unwrap_or_default();
+                rows.remove_range(segment.rows as u32..);
+                rows
+            }
+        },
+        Data::MemTable(table) if is_worth_looking_up(ids.len(), table.len()) => {
+            ids.iter().filter_map(|id| table.row(id)).map(|row| row as u32).collect()
+        }
+        Data::MemTable(table) => {
+            side_by_side(ids.iter(), (0..).zip(table.iter().map(|(id, ..)| id)))
+        }
     }
-    if (ids.len() as usize) < component.rows() / ROWS_PER_LOOKUP {
-        return ids.iter().filter_map(|id| component.row(id)).map(|row| row as u32).collect();
+}
+
+/// Where some ids are in a list of ascending ids.
+fn places_of_ids(ids: &RoaringTreemap, list: &[u64]) -> RoaringBitmap {
+    let (Some(&first), Some(&last)) = (list.first(), list.last()) else {
+        return RoaringBitmap::new();
+    };
+    let mut wanted = ids.iter();
+    wanted.advance_to(first);
+    let wanted = wanted.take_while(|&id| id <= last);
+    if last.checked_sub(first) == Some(list.len() as u64 - 1) {
+        // The list has no gaps.
+        return wanted.map(|id| (id - first) as u32).collect();
     }
-    // Rows and ids are passed through side by side.
-    let mut wanted = ids.iter().peekable();
-    let is_wanted = |row: &u32| {
-        let id = component.id(*row as usize);
+    if is_worth_looking_up(ids.len(), list.len()) {
+        let mut from = 0;
+        return wanted
+            .filter_map(|id| {
+                from += list[from..].partition_point(|&of| of < id);
+                (list.get(from) == Some(&id)).then_some(from as u32)
+            })
+            .collect();
+    }
+    side_by_side(wanted, (0..).zip(list.iter().copied()))
+}
+
+/// Whether so many ids are looked up one by one, instead of passing through all rows.
+fn is_worth_looking_up(ids: u64, rows: usize) -> bool {
+    (ids as usize) < rows / ROWS_PER_LOOKUP
+}
+
+/// The rows whose ids are wanted. Both iterators ascend by id.
+fn side_by_side(
+    wanted: impl Iterator<Item = u64>,
+    rows: impl Iterator<Item = (u32, u64)>,
+) -> RoaringBitmap {
+    let mut wanted = wanted.peekable();
+    let is_wanted = |&(_, id): &(u32, u64)| {
         while wanted.next_if(|wanted| *wanted < id).is_some() {}
         wanted.peek() == Some(&id)
     };
-    (0..component.rows() as u32).filter(is_wanted).collect()
+    rows.filter(is_wanted).map(|(row, _)| row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn ids_are_found_where_they_are(
+            ids in prop::collection::btree_set(0..200_u64, 0..60),
+            list in prop::collection::btree_set(0..200_u64, 0..200),
+            base in prop::sample::select(vec![0_u64, 40, u64::from(u32::MAX) - 100, u64::MAX - 200]),
+        ) {
+            let moved = |set: &BTreeSet<u64>| -> Vec<u64> { set.iter().map(|id| id + base).collect() };
+            let (ids, list) = (moved(&ids), moved(&list));
+            let expected: Vec<u32> =
+                (0..).zip(&list).filter(|(_, id)| ids.contains(id)).map(|(row, _)| row).collect();
+            let wanted: RoaringTreemap = ids.iter().copied().collect();
+            prop_assert_eq!(places_of_ids(&wanted, &list).iter().collect::<Vec<_>>(), &expected[..]);
+            // The same list without gaps.
+            let Some((&first, &last)) = list.first().zip(list.last()) else { return Ok(()) };
+            let dense: Vec<u64> = (first..=last).collect();
+            let expected: Vec<u32> =
+                (0..).zip(&dense).filter(|(_, id)| ids.contains(id)).map(|(row, _)| row).collect();
+            prop_assert_eq!(places_of_ids(&wanted, &dense).iter().collect::<Vec<_>>(), expected);
+        }
+    }
 }

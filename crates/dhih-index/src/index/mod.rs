@@ -35,12 +35,14 @@ use crate::build::rows::RowStream;
 use crate::codes::items::Items;
 use crate::codes::labels::Label;
 use crate::codes::labels::Labels;
-use crate::codes::set::CodeSet;
+use crate::codes::set::{CodeKind, CodeSet};
 use crate::codes::shape::Shape;
 use crate::error::{Error, Result};
 use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
 use crate::index::merged::Merged;
+use crate::index::open::Opening;
+use crate::index::options::OpenOptions;
 use crate::store::format::Origin;
 use crate::store::manifest::{Manifest, log_name};
 use crate::store::segment::Metadata;
@@ -66,6 +68,8 @@ use crate::vectors::stored::VectorForm;
 #[derive(Debug, Clone)]
 pub struct Index {
     pub(crate) dir: PathBuf,
+    /// How its segments are opened.
+    pub(crate) options: OpenOptions,
     pub(crate) manifest: Arc<Manifest>,
     /// Which index it is, and its generation.
     pub(crate) origin: Origin,
@@ -80,25 +84,26 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens the index in a directory. Of each segment the header is read and checked, not the contents, which [`verify`](Self::verify)
-    /// does. The write-ahead log is read as a whole.
+    /// Opens the index in a directory. Of each segment the header and the metadata are read and checked, not the contents, which
+    /// [`verify`](Self::verify) does. The write-ahead log is read as a whole. [`OpenOptions`] does more.
     ///
     /// # Errors
-    /// No index there, one of a newer version, a damaged manifest, header or log.
+    /// No index there, one of a newer version, a damaged manifest, header, metadata or log.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(dir.as_ref(), &[])
+        OpenOptions::new().open(dir)
     }
 
     /// Opens the index of the same directory again if it was changed meanwhile; `None` where it was not. Segments that are still part of
-    /// the index are not mapped again.
+    /// the index are not mapped again; others are opened with the [`OpenOptions`] of this index.
     ///
     /// # Errors
-    /// As for [`open`](Self::open).
+    /// As for [`OpenOptions::open`].
     pub fn refresh(&self) -> Result<Option<Self>> {
         if self.is_current()? {
             return Ok(None);
         }
-        let index = Self::open_with(&self.dir, &self.components)?;
+        let opening = Opening { dir: &self.dir, mapped: &self.components, options: self.options };
+        let index = opening.run()?;
         let state = |index: &Self| {
             let log = index.log.as_ref().map(|log| (log.number, log.len));
             (index.origin, log, Arc::clone(&index.manifest))
@@ -131,26 +136,19 @@ impl Index {
     }
 
     /// The same index with a copy of its data files in memory, on large pages if the system has them. Searches with many random accesses
-    /// take up to a quarter less time than in mapped files. Opening takes as long as reading the files.
+    /// take up to a quarter less time than in mapped files. Opening takes as long as reading the files. What [`refresh`](Self::refresh) makes
+    /// of it is in memory, too.
     ///
     /// # Errors
     /// There is not enough memory.
     pub fn into_memory(mut self) -> Result<Self> {
+        self.options = self.options.huge_pages(true);
         for part in &mut self.components {
             if let Data::Segment(segment) = &mut part.data {
                 *segment = Arc::new(segment.in_memory()?);
             }
         }
         Ok(self)
-    }
-
-    /// Prepares its segments for being larger than memory.
-    pub(crate) fn keep_on_disk(&mut self) {
-        for component in &mut self.components {
-            if let Data::Segment(segment) = &mut component.data {
-                Arc::make_mut(segment).keep_on_disk();
-            }
-        }
     }
 
     /// The shape of its items.
@@ -204,6 +202,11 @@ impl Index {
         }
     }
 
+    /// The kind of its codes.
+    pub(crate) fn code_kind(&self) -> CodeKind<'_> {
+        CodeKind { bits: self.bits, model: self.model_sha256() }
+    }
+
     /// All ids, ascending.
     pub fn ids(&self) -> Vec<u64> {
         let mut ids = self.components.iter().map(Component::ids).collect::<Vec<_>>().concat();
@@ -218,15 +221,25 @@ impl Index {
         self.components.iter().filter_map(Component::last_id).max()
     }
 
-    /// All items by ascending id: id and code.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
+    /// All items by ascending id: id and code. If a file is damaged, the last item of the iterator is the error.
+    pub fn iter(&self) -> impl Iterator<Item = Result<(u64, Vec<u8>)>> + '_ {
         let width = self.shape().width();
-        let mut merged = Merged::new(self.shape(), &self.components);
+        let mut merged = Some(Merged::new(self.shape(), &self.components));
         let mut batch = Items::default();
         std::iter::from_fn(move || {
-            merged.next(&mut batch).ok().filter(|more| *more)?;
-            let codes = batch.codes.chunks_exact(width).map(<[u8]>::to_vec);
-            Some(batch.ids.clone().into_iter().zip(codes.collect::<Vec<_>>()))
+            let more = merged.as_mut()?.next(&mut batch);
+            if !matches!(more, Ok(true)) {
+                merged = None;
+            }
+            match more {
+                Ok(false) => None,
+                Ok(true) => {
+                    let codes = batch.codes.chunks_exact(width).map(<[u8]>::to_vec);
+                    let items = batch.ids.iter().copied().zip(codes);
+                    Some(items.map(Ok).collect::<Vec<_>>())
+                }
+                Err(error) => Some(vec![Err(error)]),
+            }
         })
         .flatten()
     }
@@ -266,7 +279,8 @@ impl Index {
         self.metadata.vectors.map(VectorForm::dims)
     }
 
-    /// All items: codes, ids, labels, vectors and origin. Copies them, after the checksums of the sections that are read were checked.
+    /// All items: codes, ids, labels, vectors and origin. Copies them, after the checksums of the sections that are read were checked;
+    /// those of the metadata were when the index was opened.
     ///
     /// # Errors
     /// A damaged file.

@@ -10,21 +10,44 @@ use crate::index::Index;
 use crate::index::candidates::SearchContext;
 use crate::index::component::{Component, Data};
 use crate::index::memtable::MemTable;
+use crate::index::options::{OpenOptions, Verify};
 use crate::store::format::Origin;
 use crate::store::manifest::{Entry, Manifest};
 use crate::store::segment::{Metadata, Segment};
 use crate::store::wal::{self, BatchChange, Change, LogState};
 
-impl Index {
-    /// Opens an index with the segments that are mapped already.
-    pub(crate) fn open_with(dir: &Path, mapped: &[Component]) -> Result<Self> {
-        let mut manifest = Manifest::read(dir)?;
+impl OpenOptions {
+    /// Opens the index in a directory.
+    ///
+    /// # Errors
+    /// As for [`Index::open`]; what is checked and found wrong; memory that the system does not give or lock.
+    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Index> {
+        let index = Opening { dir: dir.as_ref(), mapped: &[], options: *self }.run()?;
+        if self.checks() == Verify::All {
+            index.verify_agreement()?;
+        }
+        Ok(index)
+    }
+}
+
+/// An index that is about to be opened.
+pub(crate) struct Opening<'a> {
+    pub(crate) dir: &'a Path,
+    /// Components whose segments are mapped already.
+    pub(crate) mapped: &'a [Component],
+    pub(crate) options: OpenOptions,
+}
+
+impl Opening<'_> {
+    /// Opens the index that the manifest names.
+    pub(crate) fn run(&self) -> Result<Index> {
+        let mut manifest = Manifest::read(self.dir)?;
         loop {
-            let opened = Self::of_manifest(dir, &manifest, mapped);
+            let opened = self.of_manifest(&manifest);
             // Another process may have replaced the index since its manifest was read.
             let newer = match &opened {
                 Ok(index) if index.log.is_none() => return opened,
-                _ => Manifest::read(dir)?,
+                _ => Manifest::read(self.dir)?,
             };
             if newer == manifest {
                 return opened;
@@ -33,10 +56,10 @@ impl Index {
         }
     }
 
-    fn of_manifest(dir: &Path, manifest: &Manifest, mapped: &[Component]) -> Result<Self> {
-        let mut index = Self::of_segments(dir, manifest, mapped)?;
-        let Some((number, name)) = manifest.log(dir)? else { return Ok(index) };
-        let path = dir.join(name);
+    fn of_manifest(&self, manifest: &Manifest) -> Result<Index> {
+        let mut index = self.of_segments(manifest)?;
+        let Some((number, name)) = manifest.log(self.dir)? else { return Ok(index) };
+        let path = self.dir.join(name);
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
         let log = wal::parse(&path, &bytes, index.shape(), index.origin)?;
         for change in log.changes {
@@ -47,24 +70,24 @@ impl Index {
         Ok(index)
     }
 
-    /// The index without the changes of its log.
-    pub(crate) fn of_segments(
-        dir: &Path,
-        manifest: &Manifest,
-        mapped: &[Component],
-    ) -> Result<Self> {
-        let open = |entry: &Entry| {
-            let known = mapped
-                .iter()
-                .filter_map(Component::segment)
-                .find(|segment| segment.path.file_name().is_some_and(|name| *name == *entry.file));
-            match known {
-                Some(segment) => Ok(Arc::clone(segment)),
-                None => open_segment(dir, entry).map(Arc::new),
-            }
+    /// The segment of an entry of the manifest.
+    fn segment(&self, entry: &Entry) -> Result<Arc<Segment>> {
+        let mut mapped = self.mapped.iter().filter_map(Component::segment);
+        let is_it = |segment: &&Arc<Segment>| {
+            segment.path.file_name().is_some_and(|name| *name == *entry.file)
         };
+        match mapped.find(is_it) {
+            Some(segment) => Ok(Arc::clone(segment)),
+            None => open_segment(self.dir, entry, self.options).map(Arc::new),
+        }
+    }
+
+    /// The index without the changes of its log.
+    pub(crate) fn of_segments(&self, manifest: &Manifest) -> Result<Index> {
+        let &Self { dir, options, .. } = self;
+        let entries = manifest.segments(dir)?.iter();
         let segments: Vec<Arc<Segment>> =
-            manifest.segments(dir)?.iter().map(open).collect::<Result<_>>()?;
+            entries.map(|entry| self.segment(entry)).collect::<Result<_>>()?;
         let Some(first) = segments.first() else { return Err(Error::NoIndex { dir: dir.into() }) };
         let (bits, metadata) = (first.bits, Arc::new(first.metadata.clone()));
         let has_labels = first.labels().is_some();
@@ -92,8 +115,9 @@ impl Index {
         }
         let shape = shape(bits, &metadata, has_labels);
         let component = |segment| Component::new(Data::Segment(segment), shape);
-        Ok(Self {
+        Ok(Index {
             dir: dir.to_path_buf(),
+            options,
             manifest: Arc::new(manifest.clone()),
             origin,
             log: None,
@@ -104,7 +128,9 @@ impl Index {
             searches: SearchContext::default(),
         })
     }
+}
 
+impl Index {
     /// Applies a change in memory.
     pub(crate) fn apply(&mut self, change: Change) -> Result<()> {
         match change {
@@ -172,12 +198,12 @@ pub(crate) fn shape(bits: u32, metadata: &Metadata, has_labels: bool) -> Shape {
 }
 
 /// Opens a segment that a manifest names.
-pub(crate) fn open_segment(dir: &Path, entry: &Entry) -> Result<Segment> {
+pub(crate) fn open_segment(dir: &Path, entry: &Entry, options: OpenOptions) -> Result<Segment> {
     let mut segment = Segment::open(&dir.join(&entry.file))?;
     let (bytes, xxh3) = (segment.header.file_bytes, segment.header.xxh3);
     segment.profile = entry.profile.clone();
     if *entry != (Entry { profile: entry.profile.clone(), ..Entry::new(bytes, xxh3) }) {
         return Err(segment.corrupt("it is not the file that the manifest names"));
     }
-    Ok(segment)
+    options.prepare(segment)
 }

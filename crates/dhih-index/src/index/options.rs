@@ -1,14 +1,14 @@
-//! `OpenOptions`: additional work on the files of an index when it is opened, beyond reading their headers.
-
-use std::path::Path;
+//! `OpenOptions`: additional work on the files of an index when they are opened, beyond reading their headers.
 
 use crate::error::Result;
-use crate::index::Index;
-use crate::index::component::Component;
-use crate::store::format;
+use crate::store::segment::Segment;
+use crate::store::{format, verify};
 
-/// How an index is opened, after the manner of [`std::fs::OpenOptions`]. Without options it opens as [`Index::open`] does: at once,
-/// whatever its size.
+/// How an index is opened, after the manner of [`std::fs::OpenOptions`]. Without options it opens as [`Index::open`](crate::Index::open)
+/// does: at once, whatever its size.
+///
+/// The options hold for all files that the index will have: also for the segments that [`refresh`](crate::Index::refresh) finds, and for
+/// those that a writer of [`open_writer`](Self::open_writer) makes.
 ///
 /// ```
 /// use dhih_index::{CodeSet, Codes, IndexBuilder, OpenOptions, Verify};
@@ -20,7 +20,7 @@ use crate::store::format;
 /// assert_eq!(index.len(), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenOptions {
     verify: Verify,
     populate: bool,
@@ -50,12 +50,12 @@ pub enum Verify {
     Headers,
     /// Also the checksum of every section: each byte is read once.
     Checksums,
-    /// All that [`Index::verify`] checks.
+    /// All that [`Index::verify`](crate::Index::verify) checks.
     All,
 }
 
 impl OpenOptions {
-    /// Options that do nothing beyond [`Index::open`].
+    /// Options that do nothing beyond [`Index::open`](crate::Index::open).
     pub fn new() -> Self {
         Self::default()
     }
@@ -85,44 +85,42 @@ impl OpenOptions {
         Self { lock, ..self }
     }
 
-    /// Copies the segments into memory on large pages, where the system has them: [`Index::into_memory`].
+    /// Copies the segments into memory on large pages, where the system has them: [`Index::into_memory`](crate::Index::into_memory).
     #[must_use]
     pub fn huge_pages(self, huge_pages: bool) -> Self {
         Self { huge_pages, ..self }
     }
 
-    /// Opens the index in a directory.
-    ///
-    /// # Errors
-    /// As for [`Index::open`]; what is checked and found wrong; memory that the system does not give or lock.
-    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Index> {
-        let mut index = Index::open(dir)?;
+    /// Whether searches ask for the pages that they are about to read.
+    pub(crate) fn is_on_disk(self) -> bool {
+        self.on_disk && !self.huge_pages
+    }
+
+    /// How much is checked.
+    pub(crate) fn checks(self) -> Verify {
+        self.verify
+    }
+
+    /// Prepares a segment that was just opened.
+    pub(crate) fn prepare(self, mut segment: Segment) -> Result<Segment> {
         if self.huge_pages {
-            index = index.into_memory()?;
+            segment = segment.in_memory()?;
         }
-        if self.on_disk && !self.huge_pages {
-            index.keep_on_disk();
+        if self.is_on_disk() {
+            segment.keep_on_disk();
         }
-        let segments = index.components.iter().filter_map(Component::segment);
-        for segment in segments.clone() {
-            if self.populate && !self.huge_pages {
-                segment.populate();
-            }
-            if self.lock {
-                segment.lock()?;
-            }
+        if self.populate && !self.huge_pages {
+            segment.populate();
         }
-        match self.verify {
-            Verify::Headers => {}
-            Verify::Checksums => {
-                for segment in segments {
-                    format::verify(&segment.path, segment.file(), &segment.header)?;
-                }
-            }
-            Verify::All => {
-                index.verify()?;
-            }
+        if self.lock {
+            segment.lock()?;
         }
-        Ok(index)
+        if self.verify != Verify::Headers {
+            format::verify(&segment.path, segment.file(), &segment.header)?;
+        }
+        if self.verify == Verify::All {
+            verify::verify(&segment)?;
+        }
+        Ok(segment)
     }
 }

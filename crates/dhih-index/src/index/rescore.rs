@@ -14,6 +14,7 @@ use crate::index::Index;
 use crate::index::certificate::{Certificate, Certified};
 use crate::index::scope::Scope;
 use crate::index::selection::Selection;
+use crate::store::mmap;
 use crate::vectors::similarity::{QueryVector, Similarity};
 
 /// Bytes of a vector that are prefetched; the hardware prefetches those after them by itself.
@@ -164,6 +165,9 @@ impl Scope<'_> {
             |id: u64| Error::corrupt(&self.index.dir, format!("the item {id} has no vector"));
         let stored = hits.iter().map(|hit| {
             let stored = self.index.stored_vector(hit.id).ok_or_else(|| damaged(hit.id))?;
+            if self.index.options.is_on_disk() {
+                mmap::request(stored, 0..stored.len());
+            }
             (0..stored.len().min(PREFETCHED))
                 .step_by(64)
                 .for_each(|at| hamming::prefetch(stored, at));

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::component::Component;
 use crate::index::log::free_name;
+use crate::index::open::Opening;
+use crate::index::options::OpenOptions;
 use crate::index::verify::check_sources;
 use crate::index::writer::IndexWriter;
 use crate::store::disk;
@@ -89,13 +91,14 @@ impl Salvage {
 /// replaced it.
 ///
 /// # Errors
-/// A damaged manifest; codes, ids or labels of a segment that are damaged, which are nowhere else in the index: restore a checkpoint.
-/// Another writer.
+/// A damaged manifest; codes, ids, labels, vectors or metadata of a segment that are damaged, which are nowhere else in the index: restore a
+/// checkpoint. Another writer.
 pub fn salvage(dir: impl AsRef<Path>, dry_run: bool) -> Result<Salvage> {
     let dir = dir.as_ref();
     let manifest = Manifest::read(dir)?;
     let lock = lock(dir)?;
-    let mut index = Index::of_segments(dir, &manifest, &[])?;
+    let opening = Opening { dir, mapped: &[], options: OpenOptions::new() };
+    let mut index = opening.of_segments(&manifest)?;
     check_sources(&index.components)?;
     let damaged = |component: &&Component| {
         component.segment().is_some_and(|segment| {

@@ -45,19 +45,24 @@ impl Index {
     /// # Errors
     /// The first fault found.
     pub fn verify(&self) -> Result<Verification> {
-        self.manifest.verify(&self.dir)?;
         self.components.par_iter().try_for_each(|component| {
             let Some(segment) = component.segment() else { return Ok(()) };
             format::verify(&segment.path, segment.file(), &segment.header)?;
             verify::verify(segment)
         })?;
-        self.check_unique_ids()?;
+        self.verify_agreement()?;
         let torn = self.log.as_ref().and_then(|log| log.torn);
         Ok(Verification {
             codes: self.len(),
             bytes: self.info().bytes,
             torn_bytes: torn.map_or(0, |torn| torn.bytes as u64),
         })
+    }
+
+    /// Checks what is not in a single segment: the manifest's text, and that no two components have an item of the same id.
+    pub(crate) fn verify_agreement(&self) -> Result<()> {
+        self.manifest.verify(&self.dir)?;
+        self.check_unique_ids()
     }
 
     /// No id is in two components.
@@ -80,7 +85,7 @@ impl Index {
 }
 
 /// Checks the checksums of the sections from which items are copied. A copy without this check would give damaged bytes new checksums, and
-/// nobody could find the damage later.
+/// nobody could find the damage later. The metadata, which are copied as well, were checked when the segments were opened.
 pub(crate) fn check_sources(components: &[Component]) -> Result<()> {
     let read = [Kind::Codes, Kind::CodeOfRow, Kind::Ids, Kind::Labels, Kind::Vectors];
     components.par_iter().filter_map(Component::segment).try_for_each(|segment| {

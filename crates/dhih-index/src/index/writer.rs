@@ -13,6 +13,7 @@ use crate::index::batch::{Batch, Changed};
 use crate::index::component::Component;
 use crate::index::log::{Log, keep_torn_end, logged_state, write_log};
 use crate::index::merge_job::{MEMTABLE, Merge, MergeFailure};
+use crate::index::options::OpenOptions;
 use crate::progress::Listener;
 use crate::store::disk::{AppendError, Appender};
 use crate::store::format::Origin;
@@ -63,27 +64,7 @@ impl IndexWriter {
     /// # Errors
     /// As for [`Index::open`], a damaged log among them; another writer; a directory that cannot be written to.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
-        let dir = dir.as_ref();
-        Manifest::read(dir)?;
-        let lock = lock(dir)?;
-        let mut index = Index::open(dir)?;
-        let log = match index.log.clone() {
-            Some(LogState { number, len, cursor, torn }) => {
-                let path = dir.join(log_name(number));
-                if let Some(torn) = torn {
-                    keep_torn_end(&path, number, torn)?;
-                }
-                let file = Appender::open(&path, len)?;
-                // A log of version 1 is not written to: the next change begins a new one.
-                cursor.map(|cursor| Log { number, file, cursor, first_len: 0 })
-            }
-            None => None,
-        };
-        if let Some(state) = &mut index.log {
-            state.torn = None;
-        }
-        sweep(dir, &index.manifest);
-        Ok(Self::of(index, log, lock))
+        OpenOptions::new().open_writer(dir, IndexConfig::default())
     }
 
     fn of(index: Index, log: Option<Log>, lock: File) -> Self {
@@ -110,9 +91,7 @@ impl IndexWriter {
     /// # Errors
     /// As for `open`.
     pub fn open_with(dir: impl AsRef<Path>, config: IndexConfig) -> Result<Self> {
-        let mut writer = Self::open(dir)?;
-        writer.config = config;
-        Ok(writer)
+        OpenOptions::new().open_writer(dir, config)
     }
 
     /// The index as it is now; later changes do not show in it.
@@ -313,6 +292,53 @@ impl IndexWriter {
             sweep(&dir, &self.index.manifest);
         }
         Ok(())
+    }
+}
+
+impl OpenOptions {
+    /// Opens an index for changes, as [`IndexWriter::open_with`]. The options hold for the segments that are there and for those that the
+    /// writer makes, and so for all its snapshots.
+    ///
+    /// ```
+    /// use dhih_index::{CodeSet, Codes, IndexBuilder, IndexConfig, OpenOptions};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let dir = dir.path().join("index");
+    /// IndexBuilder::default().build(&CodeSet::new(Codes::new(8, vec![1, 2, 3])?), &dir)?;
+    ///
+    /// let options = OpenOptions::new().populate(true);
+    /// let mut writer = options.open_writer(&dir, IndexConfig::default())?;
+    /// writer.remove(&[1])?;
+    /// assert_eq!(writer.snapshot().ids(), [0, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`IndexWriter::open`] and [`OpenOptions::open`].
+    pub fn open_writer(&self, dir: impl AsRef<Path>, config: IndexConfig) -> Result<IndexWriter> {
+        let dir = dir.as_ref();
+        Manifest::read(dir)?;
+        let lock = lock(dir)?;
+        let mut index = self.open(dir)?;
+        let log = match index.log.clone() {
+            Some(LogState { number, len, cursor, torn }) => {
+                let path = dir.join(log_name(number));
+                if let Some(torn) = torn {
+                    keep_torn_end(&path, number, torn)?;
+                }
+                let file = Appender::open(&path, len)?;
+                // A log of version 1 is not written to: the next change begins a new one.
+                cursor.map(|cursor| Log { number, file, cursor, first_len: 0 })
+            }
+            None => None,
+        };
+        if let Some(state) = &mut index.log {
+            state.torn = None;
+        }
+        sweep(dir, &index.manifest);
+        let mut writer = IndexWriter::of(index, log, lock);
+        writer.config = config;
+        Ok(writer)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::codes::Codes;
-use crate::codes::bits::{MAX_BITS, padding_is_zero};
+use crate::codes::bits::{self, MAX_BITS};
 use crate::error::Result;
 use crate::io::fault::Fault;
 use crate::store::disk;
@@ -28,7 +28,7 @@ pub(crate) fn parse(file: &[u8], bits: Option<u32>) -> std::result::Result<Codes
             .ok_or_else(|| Fault::from(format!("line {number} is too long for a code")))?,
     };
     let mut bytes = Vec::with_capacity(text.len() / 2);
-    let width = crate::codes::bits::bytes_per_code(bits);
+    let width = bits::bytes_per_code(bits);
     for (number, line) in lines {
         let wrong = |what: String| Fault::from(format!("line {number} {what}"));
         if line.len() != 2 * width {
@@ -39,14 +39,10 @@ pub(crate) fn parse(file: &[u8], bits: Option<u32>) -> std::result::Result<Codes
             )));
         }
         let start = bytes.len();
-        for pair in line.as_chunks::<2>().0 {
-            let digit = |byte: u8| char::from(byte).to_digit(16);
-            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
-                return Err(wrong("is not hexadecimal".to_owned()));
-            };
-            bytes.push((high << 4 | low) as u8);
+        if !bits::append_hex(line, &mut bytes) {
+            return Err(wrong("is not hexadecimal".to_owned()));
         }
-        if !padding_is_zero(bits, &bytes[start..]) {
+        if !bits::padding_is_zero(bits, &bytes[start..]) {
             return Err(wrong(format!("has bits set beyond bit {bits}")));
         }
     }
@@ -59,11 +55,7 @@ pub(crate) fn write(path: &Path, codes: &Codes) -> Result<()> {
         let mut line = Vec::with_capacity(2 * codes.bytes_per_code() + 1);
         for code in codes {
             line.clear();
-            for byte in code {
-                line.extend(
-                    [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[digit as usize]),
-                );
-            }
+            line.extend(bits::hex_digits(code));
             line.push(b'\n');
             out.write_all(&line)?;
         }

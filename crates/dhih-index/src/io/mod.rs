@@ -140,7 +140,8 @@ impl CodeSet {
     /// order in which Spark and pyarrow number the files of a job.
     ///
     /// An `.npy` file does not record the length of its codes, nor does a Parquet file that another program wrote. Such a file
-    /// needs `bits`; where the file records the length, `bits` is compared with it.
+    /// needs `bits`; where the file records the length, `bits` is compared with it. Codes in text have as many bits as the digits of
+    /// the first line, unless `bits` says how many of the last byte are in use.
     ///
     /// # Errors
     /// A file that cannot be read, or whose content is not what its format demands; a format whose Cargo feature is off; and what

@@ -41,8 +41,10 @@ pub(crate) fn read(folder: &Path, bits: Option<u32>, shard: Shard) -> Result<Cod
     let (mut files, mut end) = (Vec::new(), 0);
     for (file, count) in paths.into_iter().zip(counts) {
         let count = count?;
-        files.push(PartFile { file, rows: end..end + count });
-        end += count;
+        // A damaged file may claim any number of rows, which is compared with what is read of it.
+        let rows = end..usize::saturating_add(end, count);
+        end = rows.end;
+        files.push(PartFile { file, rows });
     }
     let wanted = shard.range(end);
     // A part of no rows has the kind of codes of the first file. Where all rows are read, the files without rows are read as

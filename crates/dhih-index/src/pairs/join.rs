@@ -1,6 +1,8 @@
 //! The steps of a join: left items block by block; right items all at once or, if they do not fit into memory, part by part for each block.
 //! `tables.rs` finds which items are near each other.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use crate::codes::bits::bytes_per_code;
@@ -19,8 +21,6 @@ const SLICE: usize = if cfg!(test) { 7 } else { 1 << 14 };
 const BESIDE: u64 = if cfg!(test) { 0 } else { 24 << 20 };
 /// The least memory that can be given.
 const LEAST: u64 = if cfg!(test) { 1 << 10 } else { 64 << 20 };
-/// The most items of one side: their numbers are of 32 bits.
-const MOST_ITEMS: usize = u32::MAX as usize - 1;
 
 /// A join that is about to run.
 pub(super) struct Join<'a> {
@@ -66,17 +66,11 @@ impl<'a> Join<'a> {
 
     /// The pairs of an item of the first and one of the second.
     pub(super) fn of_two([left, right]: [Source<'a>; 2], options: &PairOptions) -> Result<Self> {
-        if left.bits() != right.bits() {
-            return Err(Error::QueryBits { expected: left.bits(), found: right.bits() });
-        }
+        left.code_kind().check_alike(right.code_kind())?;
         Self::new(left, Some(right), options)
     }
 
     fn new(left: Source<'a>, right: Option<Source<'a>>, options: &PairOptions) -> Result<Self> {
-        let most = left.len().max(right.as_ref().map_or(0, Source::len));
-        if most > MOST_ITEMS {
-            return Err(Error::TooMany { codes: most });
-        }
         let reporter = Reporter::new(options.listener.clone());
         let memory = Memory::of(options.memory)?;
         // No two codes differ in more bits than they have.
@@ -124,9 +118,15 @@ impl<'a> Join<'a> {
             false => None,
         };
         let block_items = self.block_items(&plan);
+        // If both sides are the same items and all are in memory, they need not be read again.
+        let read = whole.as_ref().filter(|_| self.is_same()).map(|tables| tables.block().clone());
         let (mut stream, mut step) = (self.left.stream(0)?, block_items);
+        let mut next = || match &read {
+            Some(all) => Ok(Arc::clone(all)),
+            None => stream.take(block_items).map(Arc::new),
+        };
         loop {
-            let block = stream.take(block_items)?;
+            let block = next()?;
             if block.len() == 0 {
                 return Ok(());
             }
@@ -153,6 +153,9 @@ impl<'a> Join<'a> {
                 let done = (block.first + end) as u64;
                 let stage = Stage::Pairs { found: out.count };
                 self.reporter.report(stage, done, self.left.len() as u64)?;
+            }
+            if read.is_some() {
+                return Ok(());
             }
         }
     }
@@ -200,7 +203,7 @@ impl<'a> Join<'a> {
 /// The pairs of some left items; `None` where they are more than the request allows. Those of a single item are found in any case.
 fn find(tables: &Tables, request: &Request) -> Option<Vec<Found>> {
     match request.end - request.from {
-        1 => tables.find(&Request { most: request.most.max(tables.len()), ..*request }),
+        1 => tables.find(&Request { most: request.most.max(tables.block().len()), ..*request }),
         _ => tables.find(request),
     }
 }
@@ -213,7 +216,7 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn tables(&self, block: Block, bits: u32) -> Tables {
-        Tables::build(self.substrings, block, bits)
+        Tables::build(self.substrings, Arc::new(block), bits)
     }
 }
 

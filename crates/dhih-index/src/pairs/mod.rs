@@ -144,12 +144,6 @@ impl Index {
         options: &PairOptions,
         sink: impl FnMut(&[Pair]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        match (self.model_sha256(), other.model_sha256()) {
-            (Some(expected), Some(found)) if expected != found => {
-                Err(Error::OtherModel { expected: expected.into(), found: found.into() })?;
-            }
-            _ => {}
-        }
         Join::of_two([Source::of_index(self), Source::of_index(other)], options)?.run(sink)
     }
 }
@@ -182,7 +176,7 @@ impl CodeSet {
     /// As [`pairs`](Self::pairs), of an item of this set and one of another.
     ///
     /// # Errors
-    /// The same errors; a set with codes of another length.
+    /// The same errors; a set with codes of another length or of another model.
     pub fn pairs_with<E: From<Error>>(
         &self,
         other: &Self,

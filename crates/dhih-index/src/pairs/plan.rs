@@ -1,6 +1,7 @@
 //! Plans how pairs are found at the least cost: the number of tables, their substrings, and in how many bits the values of a pair may
 //! differ in each. The estimates rest on measured costs and on a sample of the codes; pairs never depend on them.
 
+use crate::build::sample::evenly_spaced;
 use crate::codes::bits::bytes_per_code;
 use crate::table::probe;
 use crate::table::substring::{self, Extractor, Substring};
@@ -120,13 +121,10 @@ impl Task<'_> {
         let width = bytes_per_code(self.bits);
         let values: Vec<u32> =
             self.sample.chunks_exact(width).map(|code| extractor.of(code)).collect();
-        let spaced = |count: usize, shift: usize| {
-            let (count, values) = (count.min(values.len()), &values);
-            (0..count).map(move |at| (at * values.len() / count + shift) % values.len())
-        };
         let (mut near, mut compared) = (0_u64, 0_u64);
-        for left in spaced(SAMPLED_LEFT, 1) {
-            for right in spaced(SAMPLED_RIGHT, 0) {
+        // Left codes are those behind right ones, so that few are both.
+        for left in evenly_spaced(values.len(), SAMPLED_LEFT).map(|at| (at + 1) % values.len()) {
+            for right in evenly_spaced(values.len(), SAMPLED_RIGHT) {
                 let is_near = (values[left] ^ values[right]).count_ones() <= *weight;
                 near += u64::from(is_near && left != right);
                 compared += u64::from(left != right);

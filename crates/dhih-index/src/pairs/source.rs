@@ -4,13 +4,17 @@
 use std::ops::Range;
 
 use crate::build::rows::RowStream;
+use crate::build::sample::evenly_spaced;
 use crate::codes::bits::bytes_per_code;
 use crate::codes::items::Items;
-use crate::codes::set::CodeSet;
-use crate::error::Result;
+use crate::codes::set::{CodeKind, CodeSet};
+use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::component::Component;
 use crate::index::merged::Merged;
+
+/// The most items of one side: their numbers are of 32 bits.
+pub(super) const MOST_ITEMS: usize = u32::MAX as usize - 1;
 
 /// The items of one side of a join. An item's rank is its number in the order of the ids.
 pub(super) enum Source<'a> {
@@ -49,8 +53,11 @@ impl<'a> Source<'a> {
     }
 
     /// # Errors
-    /// What [`CodeSet::check`] refuses.
+    /// What [`CodeSet::check`] refuses; more items than an index could have.
     pub(super) fn of_set(set: &'a CodeSet) -> Result<Self> {
+        if set.codes.len() > MOST_ITEMS {
+            return Err(Error::TooMany { codes: set.codes.len() });
+        }
         set.check()?;
         let ids = set.ids.as_ref().filter(|ids| !ids.is_sorted());
         let order = ids.map(|ids| {
@@ -69,9 +76,13 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn bits(&self) -> u32 {
+        self.code_kind().bits
+    }
+
+    pub(super) fn code_kind(&self) -> CodeKind<'_> {
         match self {
-            Self::Index(index) => index.bits(),
-            Self::Set { set, .. } => set.codes.bits(),
+            Self::Index(index) => index.code_kind(),
+            Self::Set { set, .. } => set.kind(),
         }
     }
 
@@ -81,18 +92,14 @@ impl<'a> Source<'a> {
     /// A damaged file.
     pub(super) fn sample(&self, count: usize) -> Result<Vec<u8>> {
         let mut codes = Vec::new();
-        let spaced = |rows: usize, count: usize| {
-            let count = count.min(rows);
-            (0..count).map(move |at| (at as u64 * rows as u64 / count as u64) as usize)
-        };
         match self {
-            Self::Set { set, .. } => spaced(set.codes.len(), count)
+            Self::Set { set, .. } => evenly_spaced(set.codes.len(), count)
                 .for_each(|item| codes.extend_from_slice(set.codes.get(item))),
             Self::Index(index) => {
                 let all: usize = index.components.iter().map(Component::rows).sum();
                 for component in &index.components {
                     let share = component.rows() as u64 * count as u64 / all.max(1) as u64;
-                    for row in spaced(component.rows(), share as usize + 1) {
+                    for row in evenly_spaced(component.rows(), share as usize + 1) {
                         if component.is_live(row) {
                             codes.extend_from_slice(component.checked_code(row)?);
                         }

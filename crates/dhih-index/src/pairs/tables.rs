@@ -1,7 +1,7 @@
 //! The right items of a join in tables, and the pairs that left items make with them. A table is like those of `table/` with two
 //! differences: its codes are copied whatever their length, and finished items are removed from the beginnings of its buckets.
 
-use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -25,11 +25,12 @@ const PREFETCHED_BUCKETS: usize = 32;
 /// Left items of a bucket order that one thread searches before others can take some of them.
 const TASK: usize = 256;
 
+/// Left items are sorted by counting if there are at most this many possible values for each of them.
+const VALUES_PER_ITEM: usize = 4;
+
 /// Right items in tables.
 pub(super) struct Tables {
-    /// The rank of the first item.
-    first: usize,
-    ids: Vec<u64>,
+    block: Arc<Block>,
     tables: Vec<Table>,
 }
 
@@ -76,18 +77,18 @@ pub(super) struct Found {
 
 impl Tables {
     /// The tables of substrings; one bucket with all items where there are none.
-    pub(super) fn build(substrings: &[WeightedSubstring], block: Block, bits: u32) -> Self {
-        let (first, width) = (block.first, block.width);
+    pub(super) fn build(substrings: &[WeightedSubstring], block: Arc<Block>, bits: u32) -> Self {
         let tables = match substrings {
             [] => vec![Table::of_all(&block)],
             _ => substrings.iter().map(|substring| Table::build(substring, &block, bits)).collect(),
         };
-        debug_assert_eq!(width, bytes_per_code(bits));
-        Self { first, ids: block.ids, tables }
+        debug_assert_eq!(block.width, bytes_per_code(bits));
+        Self { block, tables }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.ids.len()
+    /// The items.
+    pub(super) fn block(&self) -> &Arc<Block> {
+        &self.block
     }
 
     /// The pairs of some left items, in no order; `None` where they are more than the request allows.
@@ -166,9 +167,15 @@ impl Table {
 
     /// The left items by value: value, item.
     fn sort(&self, request: &Request) -> Vec<(u32, u32)> {
-        let range: Range<usize> = request.from..request.end;
-        let value = |item: usize| (self.value(request.left.code(item)), item as u32);
-        let mut items: Vec<(u32, u32)> = range.into_par_iter().map(value).collect();
+        let &Request { left, from, end, .. } = request;
+        let item = |number: usize| (self.value(left.code(from + number)), (from + number) as u32);
+        let count = end - from;
+        if count >= (1 << self.bits) / VALUES_PER_ITEM {
+            let mut items = vec![(0, 0); count];
+            partition::sort(1 << self.bits, &mut items, item, |(value, _)| *value);
+            return items;
+        }
+        let mut items: Vec<(u32, u32)> = (0..count).into_par_iter().map(item).collect();
         items.par_sort_unstable();
         items
     }
@@ -281,7 +288,7 @@ impl Search<'_> {
     #[inline]
     fn item(&self, item: u32, portion: &Portion, near: &mut Vec<Near>, found: &mut Vec<Found>) {
         let Request { left, radius, same, .. } = *self.request;
-        let Tables { first, ids, tables } = self.tables;
+        let Tables { block, tables } = self.tables;
         let (table, query) = (&tables[self.table], left.code(item as usize));
         let ranges = std::slice::from_ref(&portion.range);
         hamming::collect_near(
@@ -291,14 +298,14 @@ impl Search<'_> {
         for Near { at, distance } in near.drain(..) {
             let place = portion.place(at);
             let row = table.rows[place as usize] as usize;
-            if same && first + row <= left.first + item as usize {
+            if same && block.first + row <= left.first + item as usize {
                 continue;
             }
             let code = table.code(place);
             let is_found_earlier =
                 |earlier: &Table| hamming::masked(query, code, &earlier.mask) <= earlier.weight;
             if !tables[..self.table].iter().any(is_found_earlier) {
-                found.push(Found { left: item, right: ids[row], distance });
+                found.push(Found { left: item, right: block.ids[row], distance });
             }
         }
     }

@@ -116,11 +116,11 @@ impl Probe<'_> {
     fn prefetch_rows(&self, state: &SearchState, near: &[Near]) {
         let Some(starts) = state.segment.starts().filter(|_| near.len() > 1) else { return };
         for Near { at, .. } in near {
-            hamming::prefetch(self.table.postings, *at as usize);
+            state.segment.prefetch(self.table.postings, *at as usize);
         }
         for Near { at, .. } in near {
             if let Some(number) = self.table.number(*at) {
-                hamming::prefetch(starts, number as usize);
+                state.segment.prefetch(starts, number as usize);
             }
         }
     }

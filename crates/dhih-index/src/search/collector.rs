@@ -121,6 +121,12 @@ impl HitCollector {
         self.limit
     }
 
+    /// The share of the wanted items that were found within a distance.
+    pub(crate) fn share_within(&self, distance: u32) -> f64 {
+        let within = self.items.len().min(distance as usize + 1);
+        self.items[..within].iter().sum::<u64>() as f64 / self.k as f64
+    }
+
     /// Whether all items within the radius are wanted: then codes need not be counted as they are found.
     #[inline]
     pub(crate) fn takes_all(&self) -> bool {
@@ -186,6 +192,7 @@ impl HitCollector {
         if rows.iter().fold(false, |any, &row| any | (row as usize >= segment.rows)) {
             return Err(segment.outside());
         }
+        segment.request_ids(rows);
         out.reserve(rows.len().min(k));
         let (mut hits, mut start) = (Hits { first: out.len(), out, ids: segment.ids() }, 0);
         for ((distance, codes), &end) in (0..).zip(codes).zip(&*ends) {
@@ -218,7 +225,9 @@ impl HitCollector {
         let (postings, k) = (segment.postings(), usize::try_from(*k).unwrap_or(usize::MAX));
         ends.clear();
         rows.clear();
-        for codes in &mut codes[..=*limit as usize] {
+        let codes = &mut codes[..=*limit as usize];
+        segment.request_rows(codes);
+        for codes in codes {
             // The posting lists are read faster in the order in which they lie in memory. A scan finds codes in that order.
             if !codes.is_sorted() {
                 codes.sort_unstable();
@@ -246,6 +255,7 @@ impl HitCollector {
     pub(crate) fn count(&self, segment: &Segment, accept: Accept) -> Result<usize> {
         debug_assert!(self.takes_all());
         let (postings, mut count) = (segment.postings(), 0);
+        segment.request_rows(&self.codes);
         for &code in self.codes.iter().flatten() {
             count += if accept.all() {
                 postings.count(code).ok_or_else(|| segment.outside())?
@@ -267,6 +277,7 @@ impl HitCollector {
     ) -> Result<()> {
         debug_assert!(self.takes_all());
         let (ids, mut count) = (segment.ids(), 0);
+        segment.request_rows(&self.codes);
         for (distance, codes) in (0..).zip(&self.codes) {
             for &code in codes {
                 let rows = segment.rows_of(code)?;

@@ -76,6 +76,5 @@ pub struct Decision {
     /// The estimated cost of each possible action.
     pub costs: Costs,
     /// The action that was chosen. It is the cheapest one. If that is a scan, it may be a step that is so cheap that it is tried first.
-    #[serde(rename = "way")]
     pub action: Action,
 }

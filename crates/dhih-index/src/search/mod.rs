@@ -18,7 +18,7 @@ pub(crate) mod cost;
 pub(crate) mod explain;
 pub(crate) mod look_up;
 pub(crate) mod look_ups;
-mod parallel;
+pub(crate) mod parallel;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
 pub(crate) mod probing;
@@ -107,8 +107,9 @@ pub(crate) struct SegmentSearch<'a> {
 pub(crate) enum Ending {
     /// The search ended, and came this far.
     Reached(Reach),
-    /// Only a scan of all codes is left. The codes nearer than `certain` were collected.
-    Scan { certain: u32 },
+    /// Only a scan of all codes is left. The codes nearer than `certain` were collected, and the hits are likely to be within `expected`, if
+    /// that is known and of use.
+    Scan { certain: u32, expected: Option<u32> },
 }
 
 /// Appends the hits of a search to `out`, by distance, then id.
@@ -126,7 +127,9 @@ pub(crate) fn search(
 pub(crate) fn collect(request: &SegmentSearch, scratch: &mut Scratch) -> Result<Reach> {
     match collect_but_scan(request, scratch)? {
         Ending::Reached(reach) => Ok(reach),
-        Ending::Scan { certain } => scan(&mut SearchState::new(request, scratch), certain),
+        Ending::Scan { certain, expected } => {
+            scan(&mut SearchState::new(request, scratch), certain, expected)
+        }
     }
 }
 
@@ -139,7 +142,7 @@ pub(crate) fn collect_but_scan(request: &SegmentSearch, scratch: &mut Scratch) -
     match strategy {
         Strategy::Probe if segment.table_count() > 0 => probe_only(&mut state),
         Strategy::Auto if segment.table_count() > 0 => follow_plan(&mut state, request),
-        _ => Ok(Ending::Scan { certain: 0 }),
+        _ => Ok(Ending::Scan { certain: 0, expected: None }),
     }
 }
 
@@ -293,7 +296,12 @@ fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Endin
                 }
                 progress.certain = progress.certain.max(certain(&state.scratch.tables));
             }
-            Action::Scan => return Ok(Ending::Scan { certain: progress.certain }),
+            Action::Scan => {
+                let expected = accept
+                    .wanted
+                    .and_then(|_| plan.safely_within(bound.k, segment.rows, candidates));
+                return Ok(Ending::Scan { certain: progress.certain, expected });
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! The threads live as long as the search: those of a pool may be busy with other work, for which a search would have to wait.
 
+use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
@@ -33,7 +34,28 @@ pub(super) fn is_worthwhile(cost: f64) -> bool {
 
 /// Threads of a search.
 fn threads() -> usize {
-    rayon::current_num_threads().min(MOST_THREADS)
+    LIMIT.get().unwrap_or_else(rayon::current_num_threads).min(MOST_THREADS)
+}
+
+thread_local! {
+    /// The most threads of a search that begins on this thread; `None` for those of the machine.
+    static LIMIT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Runs `work`, in which each search for one query takes at most so many threads, the caller's included. Otherwise it takes as many as rayon
+/// does. Searches of a batch run on the threads of rayon in any case.
+pub fn with_search_threads<T>(threads: usize, work: impl FnOnce() -> T) -> T {
+    let _before = Restore(LIMIT.replace(Some(threads)));
+    work()
+}
+
+/// Sets the limit back, also after a panic.
+struct Restore(Option<usize>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        LIMIT.set(self.0);
+    }
 }
 
 /// Runs a task for each number below `count`, on this thread and on others if there are any. The results are in the order of the numbers.
@@ -185,5 +207,24 @@ impl ParallelProbe<'_> {
             all = all + probed;
         }
         Ok(Some(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_takes_no_more_threads_than_its_caller_allows() {
+        let (long, free) = (f64::MAX, threads());
+        with_search_threads(1, || {
+            assert!(!is_worthwhile(long), "one thread divides no work");
+            with_search_threads(3, || assert!(is_worthwhile(long) && threads() == 3));
+            assert_eq!(threads(), 1);
+        });
+        with_search_threads(1000, || assert_eq!(threads(), MOST_THREADS));
+        let panic =
+            std::panic::catch_unwind(|| with_search_threads::<()>(1, || panic!("for the test")));
+        assert!(panic.is_err() && threads() == free, "the limit ends with the work");
     }
 }

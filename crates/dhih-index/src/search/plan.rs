@@ -12,6 +12,9 @@ use crate::search::cost::CodeCosts;
 use crate::search::profile::Profile;
 use crate::table::{linear_hash, probe};
 
+/// Fewer nearest neighbours than this are as far away as luck has it: their distance is not relied upon.
+const FEWEST: usize = 10;
+
 /// The actions of a search.
 ///
 /// ```
@@ -102,6 +105,13 @@ impl Plan<'_> {
     pub(crate) fn expected(&self, k: usize, rows: usize, candidates: usize) -> Option<u32> {
         let profile = self.profile.filter(|_| k < candidates)?;
         Some(profile.expected(k as f64 * (rows as f64 / candidates as f64)))
+    }
+
+    /// A distance within which the hits of a k-NN search almost certainly are if the rows that may be hits are near the query as often as all
+    /// others are; arguments and `None` as for [`expected`](Self::expected).
+    pub(crate) fn safely_within(&self, k: usize, rows: usize, candidates: usize) -> Option<u32> {
+        self.expected(k, rows, candidates)?;
+        Some(self.expected(k.max(FEWEST), rows, candidates).unwrap_or(self.bits) + 1)
     }
 
     /// The cost of finding out which codes near the query a filter selects: of all within the limit, which the k-th hit so far sets. When the

@@ -1,4 +1,4 @@
-//! Tests: hits do not depend on which table is probed next.
+//! Tests: hits do not depend on which table is probed next, nor on where the hits of a filter are expected.
 
 use super::*;
 use crate::build::{IndexBuilder, IndexConfig};
@@ -6,6 +6,7 @@ use crate::codes::Codes;
 use crate::codes::set::CodeSet;
 use crate::flat::Flat;
 use crate::index::Index;
+use crate::index::filter::Filter;
 use crate::search::probing::odd_order;
 use crate::test_numbers::Numbers;
 
@@ -56,4 +57,46 @@ fn any_order_of_tables_finds_the_same() {
         }
     }
     assert!(cases > 1000, "{cases}");
+}
+
+/// A filter selects items near the query as often as others, less often, or only items far away.
+#[test]
+fn a_scan_finds_the_same_whether_or_not_the_hits_are_where_they_were_expected() {
+    let numbers = &mut Numbers(12);
+    let (count, bits) = (20_000_u64, 64);
+    // Half of the codes are uniform, the others near zero.
+    let near_zero = |item: u64| item % 2 == 1;
+    let code = |item: u64| match near_zero(item) {
+        true => numbers.next() & numbers.next() & numbers.next(),
+        false => numbers.next(),
+    };
+    let codes: Vec<u64> = (0..count).map(code).collect();
+    let bytes = codes.iter().flat_map(|code| code.to_le_bytes()).collect();
+    let set = CodeSet::new(Codes::new(bits, bytes).unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    IndexBuilder::default().build(&set, dir.path()).unwrap();
+    let index = Index::open(dir.path()).unwrap();
+    let select = |wanted: &dyn Fn(u64) -> bool| -> Vec<u64> {
+        (0..count).filter(|&id| wanted(id)).collect()
+    };
+    let few = select(&|id| id % 16 < 4 && (!near_zero(id) || id % 1024 == 1));
+    let selections = [select(&|id| id % 16 < 4), few, select(&|id| id % 16 < 8 && !near_zero(id))];
+    let mut passes = [0; 3];
+    for (ids, passes) in selections.iter().zip(&mut passes) {
+        let rows: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
+        let some = CodeSet { ids: Some(ids.clone()), ..CodeSet::new(set.codes.select(&rows)) };
+        let (flat, selection) =
+            (Flat::of(&some).unwrap(), index.select(&Filter::default().ids(ids.iter().copied())));
+        for _ in 0..40 {
+            let query = (numbers.next() & numbers.next() & numbers.next()).to_le_bytes();
+            let k = 1 + numbers.next() as usize % 40;
+            let search = || selection.explain_knn(Strategy::Auto, &query, k).unwrap();
+            let (hits, explanation) = parallel::with_search_threads(1, search);
+            assert_eq!(hits, flat.knn(&query, k).unwrap());
+            *passes += explanation.scanned;
+        }
+    }
+    let [once, ..] = passes;
+    println!("{passes:?}");
+    assert!(once > 0 && passes[1] > once && passes[2] > once, "{passes:?}");
 }

@@ -320,15 +320,19 @@ pub(crate) fn verify_sections(
 ) -> Result<()> {
     let sections: Vec<&Section> =
         header.sections.iter().chain(&header.ignored).filter(|section| wanted(section)).collect();
-    sections.par_iter().with_max_len(1).try_for_each(|Section { kind, part, range, xxh3 }| {
-        match xxh3_64(&file[range.clone()]) == *xxh3 {
-            true => Ok(()),
-            false => {
-                let what = format!("the checksum of section {kind:?} {part} is wrong");
-                Err(Error::corrupt(path, what))
-            }
+    sections.par_iter().with_max_len(1).try_for_each(|section| verify_section(path, file, section))
+}
+
+/// Checks the checksum of a section.
+pub(crate) fn verify_section(path: &Path, file: &[u8], section: &Section) -> Result<()> {
+    let Section { kind, part, range, xxh3 } = section;
+    match xxh3_64(&file[range.clone()]) == *xxh3 {
+        true => Ok(()),
+        false => {
+            let what = format!("the checksum of section {kind:?} {part} is wrong");
+            Err(Error::corrupt(path, what))
         }
-    })
+    }
 }
 
 /// The checksum of a header and section table, but for the checksum itself.

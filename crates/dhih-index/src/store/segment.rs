@@ -90,7 +90,8 @@ struct TablePlace {
 }
 
 impl Segment {
-    /// Maps a data file; reads its header, metadata and the list of its tables.
+    /// Maps a data file; reads its header, metadata and the list of its tables. The checksum of the metadata is checked, because all segments
+    /// that are made later get the same metadata.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let map = mmap::map(path)?;
         let header = format::parse(path, &map)?;
@@ -109,6 +110,9 @@ impl Segment {
         }
         let mut sections = Sections { path: &path, header: &header, taken: 0 };
         let text = sections.take(Kind::Metadata, 0, None)?;
+        for section in header.sections.iter().filter(|section| section.kind == Kind::Metadata) {
+            format::verify_section(&path, &map, section)?;
+        }
         let metadata: Metadata = serde_json::from_slice(&map[text])
             .map_err(|error| Error::corrupt(&path, format!("its metadata: {error}")))?;
         let codes = sections.take(Kind::Codes, 0, Some([distinct, bits::bytes_per_code(bits)]))?;

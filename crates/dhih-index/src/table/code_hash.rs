@@ -205,7 +205,7 @@ impl CodeHashTable<'_> {
 
     /// Calls `visit` with the slots of the codes that may have this hash, until it returns true.
     #[inline(always)]
-    pub(crate) fn visit_slots(&self, hash: u64, mut visit: impl FnMut(u32) -> bool) {
+    pub(crate) fn visit_slots(&self, hash: u64, mut visit: impl FnMut(usize) -> bool) {
         let groups = self.groups();
         if groups == 0 {
             return;
@@ -219,7 +219,7 @@ impl CodeHashTable<'_> {
             };
             let (mut equal, is_full) = matches(tags, tag(hash));
             while equal != 0 {
-                if visit((group * SLOTS_PER_GROUP) as u32 + equal.trailing_zeros() / 8) {
+                if visit(group * SLOTS_PER_GROUP + equal.trailing_zeros() as usize / 8) {
                     return;
                 }
                 equal &= equal - 1;
@@ -238,7 +238,7 @@ impl CodeHashTable<'_> {
         let is_found = |number: usize| {
             let mut found = false;
             self.visit_slots(hash.of(&codes[number * width..][..width]), |slot| {
-                found = self.slots.get(slot as usize) == Some(&(number as u32));
+                found = self.slots.get(slot) == Some(&(number as u32));
                 found
             });
             found

@@ -187,7 +187,11 @@ impl VectorForm {
         if self.number == VectorType::Int8 {
             let squares: i64 = numbers.iter().map(|&byte| i64::from(byte as i8).pow(2)).sum();
             let expected = (squares as f64 * f64::from(scale).powi(2)).sqrt() as f32;
-            return scale >= 0.0 && length == expected && !numbers.contains(&(i8::MIN as u8));
+            return scale.is_finite()
+                && scale.is_sign_positive()
+                && f64::from(length) <= MAX_LENGTH
+                && length.to_bits() == expected.to_bits()
+                && !numbers.contains(&(i8::MIN as u8));
         }
         let (mut decoded, mut again) = (Vec::with_capacity(self.dims()), Vec::new());
         self.decode(bytes, &mut decoded);
@@ -245,16 +249,40 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_bit_of_an_int8_vector_is_found(vector in numbers(), bit: prop::sample::Index) {
+        fn a_changed_bit_of_an_int8_vector_is_found_if_it_matters(vector in numbers()) {
             let form = VectorForm { number: VectorType::Int8, dims: vector.len() as u32 };
-            let mut bytes = Vec::new();
+            let (mut bytes, mut before) = (Vec::new(), Vec::new());
             form.encode(&vector, &mut bytes).unwrap();
-            // The sign of a number, or of the scale, changes no length.
-            let bit = bit.index(8 * bytes.len());
-            if bit < 32 {
-                bytes[bit / 8] ^= 1 << (bit % 8);
-                prop_assert!(!form.is_sound(&bytes));
+            form.decode(&bytes, &mut before);
+            for bit in 0..8 * bytes.len() {
+                let mut changed = bytes.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                if !form.is_sound(&changed) {
+                    continue;
+                }
+                // The sign of a number, and the last digit of the scale, change no length. All else does.
+                prop_assert!(bit >= 32, "bit {bit} is one of the length");
+                let mut after = Vec::new();
+                form.decode(&changed, &mut after);
+                for (before, after) in before.iter().zip(after) {
+                    let (before, after) = (before.abs(), after.abs());
+                    prop_assert!((before - after).abs() <= 1e-6 * before, "bit {bit}: {before} is {after}");
+                }
             }
+        }
+    }
+
+    #[test]
+    fn an_int8_vector_that_is_not_finite_or_too_long_is_not_sound() {
+        let form = VectorForm { number: VectorType::Int8, dims: 2 };
+        let stored = |length: f32, scale: f32| {
+            [&length.to_le_bytes()[..], &scale.to_le_bytes(), &[3, 4]].concat()
+        };
+        for scale in [1.0, 2f32.powi(57)] {
+            assert!(form.is_sound(&stored(5.0 * scale, scale)), "{scale}");
+        }
+        for scale in [f32::INFINITY, f32::NAN, 2f32.powi(58), -1.0] {
+            assert!(!form.is_sound(&stored(5.0 * scale.abs(), scale)), "{scale}");
         }
     }
 

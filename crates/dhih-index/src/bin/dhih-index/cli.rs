@@ -2,6 +2,7 @@
 
 mod pairs;
 mod rescoring;
+mod residence;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use dhih_manual::Manual;
 use crate::values::{bytes, positive};
 pub(crate) use pairs::PairsArgs;
 pub(crate) use rescoring::{RescoringArgs, StoredAs};
+pub(crate) use residence::ResidenceArgs;
 
 /// Exact Hamming search over binary codes.
 #[derive(Debug, Parser)]
@@ -175,9 +177,8 @@ pub(crate) struct SearchArgs {
     #[arg(long, env = "DHIH_EXPLAIN", value_parser = FalseyValueParser::new(),
         conflicts_with_all = ["label", "ids", "rescore", "budget_us"])]
     pub(crate) explain: bool,
-    /// Read the index into memory first, on large pages: opening takes longer, searches less time
-    #[arg(long, env = "DHIH_IN_MEMORY", value_parser = FalseyValueParser::new())]
-    pub(crate) in_memory: bool,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
     /// Print one JSON object for each query
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
@@ -187,14 +188,13 @@ pub(crate) struct SearchArgs {
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
-    /// A codes file of queries (.safetensors, .npy or .parquet) [default: `queries.safetensors` beside the index]
+    /// A codes file of queries (.safetensors, .npy, .parquet or .hex) [default: `queries.safetensors` beside the index]
     #[arg(long, env = "DHIH_QUERIES", value_name = "FILE")]
     pub(crate) queries: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) bound: SearchBoundArgs,
-    /// Read the index into memory first, on large pages: opening takes longer, searches less time
-    #[arg(long, env = "DHIH_IN_MEMORY", value_parser = FalseyValueParser::new())]
-    pub(crate) in_memory: bool,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
     /// Number of times that all queries are searched
     #[arg(long, env = "DHIH_ROUNDS", value_name = "N", default_value_t = 3, value_parser = positive)]
     pub(crate) rounds: usize,
@@ -207,7 +207,7 @@ pub(crate) struct QueryArgs {
     /// One query in hexadecimal, first byte first
     #[arg(long, env = "DHIH_CODE", value_name = "HEX")]
     pub(crate) code: Option<String>,
-    /// A codes file of queries (.safetensors, .npy or .parquet)
+    /// A codes file of queries (.safetensors, .npy, .parquet or .hex)
     #[arg(long, env = "DHIH_QUERIES", value_name = "FILE")]
     pub(crate) queries: Option<PathBuf>,
 }
@@ -245,7 +245,7 @@ impl SearchBoundArgs {
 pub(crate) struct AddArgs {
     #[command(flatten)]
     pub(crate) on: IndexArgs,
-    /// Codes file (.safetensors, .npy or .parquet); items without ids are numbered after the greatest id of the index
+    /// Codes file (.safetensors, .npy, .parquet or .hex); items without ids are numbered after the greatest id of the index
     #[arg(long, env = "DHIH_CODES", value_name = "FILE")]
     pub(crate) codes: PathBuf,
     /// The vectors of the codes, where the index keeps vectors: an .npy array of floats, or a .parquet file with a column of lists of them, a row for each code

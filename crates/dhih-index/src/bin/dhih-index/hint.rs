@@ -56,7 +56,9 @@ fn of_library(error: &Error) -> Option<String> {
         Error::IdTaken { .. } => {
             Some("`dhih-index upsert` replaces the items that have the same ids".to_owned())
         }
-        Error::Memory { .. } => Some("give more with `--memory`".to_owned()),
+        Error::Memory { .. } | Error::PairMemory { .. } => {
+            Some("give more with `--memory`".to_owned())
+        }
         Error::BitsNeeded { .. } => Some("add `--bits K`".to_owned()),
         Error::BitsDiffer { .. } => Some("leave out `--bits`".to_owned()),
         Error::Substrings { .. } => {

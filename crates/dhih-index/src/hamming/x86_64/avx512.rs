@@ -17,6 +17,9 @@ pub(super) fn scan(query: &[u8], codes: &[u8], out: &mut [u32]) {
         12 => scan_12_bytes(query, codes, out),
         16 => scan_16_bytes(query, codes, out),
         32 => scan_32_bytes(query, codes, out),
+        64 => scan_lines::<1>(query, codes, out),
+        128 => scan_lines::<2>(query, codes, out),
+        256 => scan_lines::<4>(query, codes, out),
         _ if width.is_multiple_of(64) => scan_long(query, codes, out),
         _ => return scalar::scan(query, codes, out),
     }
@@ -72,7 +75,17 @@ fn scan_32_bytes(query: &[u8], codes: &[u8], out: &mut [u32]) {
     }
 }
 
-/// Codes whose length is a multiple of 64 bytes.
+/// Codes whose length is a multiple of 64 bytes: of `LINES` times 64.
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+fn scan_lines<const LINES: usize>(query: &[u8], codes: &[u8], out: &mut [u32]) {
+    let query = lines_of::<LINES>(query);
+    let steps = codes.as_chunks::<64>().0.chunks_exact(8 * LINES);
+    for (step, out) in steps.zip(out.as_chunks_mut::<8>().0) {
+        store8(sums8(step, &query), out);
+    }
+}
+
+/// Codes whose length is any other multiple of 64 bytes.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 fn scan_long(query: &[u8], codes: &[u8], out: &mut [u32]) {
     let steps = codes.chunks_exact(8 * query.len());
@@ -83,11 +96,43 @@ fn scan_long(query: &[u8], codes: &[u8], out: &mut [u32]) {
                 *sum = _mm512_add_epi64(*sum, count8(load8(code), load8(query)));
             }
         }
-        let [a, b, c, d, e, f, g, h] = sums;
-        let (first, last) =
-            (pairs8(pairs8(a, b), pairs8(c, d)), pairs8(pairs8(e, f), pairs8(g, h)));
-        store8(pairs8(first, last), out);
+        store8(totals8(sums), out);
     }
+}
+
+/// The registers of a query of `LINES` times 64 bytes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn lines_of<const LINES: usize>(query: &[u8]) -> [__m512i; LINES] {
+    let mut lines = [_mm512_setzero_si512(); LINES];
+    for (line, bytes) in lines.iter_mut().zip(query.as_chunks().0) {
+        *line = load8(bytes);
+    }
+    lines
+}
+
+/// The distances of eight codes of `LINES` times 64 bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+pub(super) fn sums8<const LINES: usize>(codes: &[[u8; 64]], query: &[__m512i; LINES]) -> __m512i {
+    assert_eq!(codes.len(), 8 * LINES, "eight codes");
+    let sum = |code: usize| {
+        let mut sum = count8(load8(&codes[code * LINES]), query[0]);
+        for line in 1..LINES {
+            let counts = count8(load8(&codes[code * LINES + line]), query[line]);
+            sum = _mm512_add_epi64(sum, counts);
+        }
+        sum
+    };
+    totals8([sum(0), sum(1), sum(2), sum(3), sum(4), sum(5), sum(6), sum(7)])
+}
+
+/// The sum of the words of each register.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn totals8([a, b, c, d, e, f, g, h]: [__m512i; 8]) -> __m512i {
+    let (first, last) = (pairs8(pairs8(a, b), pairs8(c, d)), pairs8(pairs8(e, f), pairs8(g, h)));
+    pairs8(first, last)
 }
 
 /// The number of bits in which each word of 64 bits differs.

@@ -4,10 +4,11 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512::{Spread, count8, load8, pairs8, scan};
+use super::avx512::{Spread, count8, lines_of, load8, pairs8, scan, sums8};
 use crate::hamming::collect_near::collect_near_by;
 use crate::hamming::kernel::NearRequest;
 use crate::hamming::near::Near;
+use crate::hamming::scalar;
 
 /// Most ranges are short, so the registers that all of them share are prepared once.
 #[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vpopcntdq")]
@@ -23,6 +24,9 @@ pub(super) fn collect_near(request: &NearRequest, found: &mut Vec<Near>) {
             // SAFETY: 16 bytes are there to read; the load needs no alignment.
             _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(query.as_ptr().cast()) })
         }
+        (64, _) => return collect_lines::<1>(request, found),
+        (128, _) => return collect_lines::<2>(request, found),
+        (256, _) => return collect_lines::<4>(request, found),
         _ => {
             let scan = |q: &[u8], c: &[u8], out: &mut [u32]| scan(q, c, out);
             return collect_near_by(scan, request, found);
@@ -124,6 +128,28 @@ fn collect_16_bytes(target: &Target, codes: &[u8], first: u32, found: &mut Vec<N
         let counts = pairs8(count8(halves[0], words), count8(halves[1], words));
         let near = _mm512_mask_cmple_epu64_mask(mask, counts, limit);
         append_some(near, counts, first + 8 * steps.len() as u32, found);
+    }
+}
+
+/// Codes of `LINES` times 64 bytes.
+#[target_feature(enable = "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vpopcntdq")]
+fn collect_lines<const LINES: usize>(request: &NearRequest, found: &mut Vec<Near>) {
+    let &NearRequest { query, ranges, limit, .. } = request;
+    let (lines, most) = (lines_of::<LINES>(query), _mm512_set1_epi64(i64::from(limit)));
+    for &range in ranges {
+        let steps = request.codes_of(range).as_chunks::<64>().0.chunks_exact(8 * LINES);
+        let (rest, mut at) = (steps.remainder(), range.start);
+        for step in steps {
+            let counts = sums8(step, &lines);
+            append_some(_mm512_cmple_epu64_mask(counts, most), counts, at, found);
+            at += 8;
+        }
+        for (code, at) in rest.chunks_exact(LINES).zip(at..) {
+            let mut distance = [0];
+            scalar::scan(query, code.as_flattened(), &mut distance);
+            let near = distance.into_iter().filter(|&distance| distance <= limit);
+            found.extend(near.map(|distance| Near { at, distance }));
+        }
     }
 }
 

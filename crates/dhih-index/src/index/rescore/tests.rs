@@ -3,7 +3,9 @@
 use super::*;
 use crate::index::writer::IndexWriter;
 use crate::test_numbers::Numbers;
-use crate::{CodeSet, Filter, Flat, IndexBuilder, IndexConfig, Labels, VectorSet, VectorType};
+use crate::{
+    CodeSet, Filter, Flat, IndexBuilder, IndexConfig, Labels, OpenOptions, VectorSet, VectorType,
+};
 
 const DIMS: usize = 12;
 
@@ -76,6 +78,7 @@ fn candidates_are_put_in_order_by_similarity() {
     for number in [VectorType::F32, VectorType::F16, VectorType::Int8] {
         let dir = tempfile::tempdir().unwrap();
         let index = index(dir.path(), number, numbers);
+        let on_disk = OpenOptions::new().on_disk(true).open(dir.path()).unwrap();
         let all = index.to_code_set().unwrap();
         assert_eq!(all.vectors.as_ref().unwrap().number_type(), number);
         let flat = Flat::of(&all).unwrap();
@@ -88,7 +91,9 @@ fn candidates_are_put_in_order_by_similarity() {
                 let rescore = Rescore::new(k, candidates).with_similarity(similarity);
                 let batch = index.knn_rescored_batch(&codes, &queries.concat(), &rescore).unwrap();
                 for ((code, vector), answer) in codes.iter().zip(&queries).zip(batch) {
-                    assert_eq!(answer, index.knn_rescored(code, vector, &rescore).unwrap());
+                    for index in [&index, &on_disk] {
+                        assert_eq!(answer, index.knn_rescored(code, vector, &rescore).unwrap());
+                    }
                     let hits = flat.knn(code, candidates).unwrap();
                     assert_eq!(answer.hits, oracle(&index, hits, vector, &rescore));
                     let expected = index.knn_certified(code, candidates, None).unwrap();

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::hits::Reach;
 
-    const SCAN: Ending = Ending::Scan { certain: 0 };
+    const SCAN: Ending = Ending::Scan { certain: 0, expected: None };
     const FOUND: Ending = Ending::Reached(Reach::ALL);
 
     #[test]

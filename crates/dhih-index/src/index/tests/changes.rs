@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::disk::journal::Event;
-use crate::{Changed, Error, Hit, OpenOptions, SharedWriter, Verify};
+use crate::{Changed, Error, Hit, IndexConfig, OpenOptions, SharedWriter, Verify};
 
 #[test]
 fn an_index_is_what_was_added_and_not_removed() {
@@ -39,7 +39,7 @@ fn an_index_is_what_was_added_and_not_removed() {
         let snapshot = writer.snapshot();
         assert_eq!(snapshot.to_code_set().unwrap().codes.len(), items.len());
         let codes = items.iter().map(|(id, (code, _))| (*id, code.to_vec()));
-        assert!(snapshot.iter().eq(codes));
+        assert!(snapshot.iter().map(Result::unwrap).eq(codes));
     }
 }
 
@@ -166,7 +166,11 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         labels: Some(Labels::Single(vec![0])),
         ..CodeSet::new(Codes::new(24, vec![0; 3]).unwrap())
     };
-    assert!(matches!(writer.add(&wide), Err(Error::QueryBits { expected: 16, found: 24 })));
+    let refused = writer.add(&wide).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "codes of 24 bits do not go with codes of 16 bits: encode all with one model"
+    );
     let again = CodeSet { ids: Some(vec![taken]), ..good.clone() };
     assert!(matches!(writer.add(&again), Err(Error::IdTaken { id }) if id == taken));
     let plain = CodeSet { labels: None, ..good.clone() };
@@ -216,4 +220,54 @@ fn an_index_is_opened_with_options() {
     assert!(OpenOptions::new().open(dir.path()).is_ok());
     let checked = OpenOptions::new().verify(Verify::Checksums).open(dir.path());
     assert!(matches!(checked, Err(Error::Corrupt { .. })));
+}
+
+/// The bug: what a refresh or a merge opened anew was opened without the options.
+#[test]
+fn options_hold_for_all_segments_that_come_later() {
+    let (numbers, dir) = (&mut Numbers(4), folder());
+    let mut items = begin(dir.path(), numbers);
+    let mut on_disk = OpenOptions::new().on_disk(true).open(dir.path()).unwrap();
+    let mut in_memory = Index::open(dir.path()).unwrap().into_memory().unwrap();
+    let options = OpenOptions::new().on_disk(true).verify(Verify::All);
+    let mut writer = options.open_writer(dir.path(), IndexConfig::default()).unwrap();
+    for round in 1..4 {
+        let new = some(numbers, 1000 * round..1000 * round + 100 / round);
+        writer.add(&set(&new)).unwrap();
+        items.extend(new);
+        writer.flush().unwrap();
+        on_disk = on_disk.refresh().unwrap().unwrap();
+        in_memory = in_memory.refresh().unwrap().unwrap();
+        for (index, is_on_disk) in
+            [(&on_disk, true), (&writer.snapshot(), true), (&in_memory, false)]
+        {
+            let segments = index.components.iter().filter_map(|component| component.segment());
+            let tables = segments.map(|segment| segment.tables_on_disk().count() > 0);
+            assert!(tables.clone().count() > 0 && tables.clone().all(|it| it == is_on_disk));
+            assert_holds(index, &items, numbers);
+        }
+    }
+}
+
+/// The bug: where a code could not be read, the iterator ended as if there were no more items.
+#[test]
+fn iteration_says_where_a_file_is_damaged() {
+    let (numbers, dir) = (&mut Numbers(4), folder());
+    let items = begin(dir.path(), numbers);
+    let index = Index::open(dir.path()).unwrap();
+    let all: Vec<(u64, Vec<u8>)> = index.iter().collect::<Result<_, _>>().unwrap();
+    assert!(
+        all.iter()
+            .map(|(id, code)| (id, &code[..]))
+            .eq(items.iter().map(|(id, (code, _))| (id, &code[..])))
+    );
+    let info = index.info();
+    let sections = &info.segments[0].sections;
+    let place = sections.iter().find(|section| format!("{:?}", section.kind) == "CodeOfRow");
+    let path = dir.path().join(&info.segments[0].file);
+    let mut damaged = std::fs::read(&path).unwrap();
+    damaged[place.unwrap().offset + 4 * (items.len() / 2) + 3] = 0xff;
+    std::fs::write(&path, damaged).unwrap();
+    let last = Index::open(dir.path()).unwrap().iter().last();
+    assert!(matches!(last, Some(Err(Error::Corrupt { .. }))), "{last:?}");
 }

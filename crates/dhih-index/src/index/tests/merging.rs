@@ -162,7 +162,7 @@ fn damage_is_refused_and_not_copied() {
     let info = Index::open(&dir).unwrap().info();
     let path = dir.join(&info.segments[0].file);
     let sound = std::fs::read(&path).unwrap();
-    let read = ["Codes", "CodeOfRow", "Ids", "Labels"];
+    let read = ["Codes", "CodeOfRow", "Ids", "Labels", "Vectors", "Metadata"];
     for section in &info.segments[0].sections {
         let kind = format!("{:?}", section.kind);
         if section.bytes == 0 || !read.contains(&&*kind) {
@@ -171,6 +171,10 @@ fn damage_is_refused_and_not_copied() {
         let mut damaged = sound.clone();
         damaged[section.offset + section.bytes / 2] ^= 4;
         std::fs::write(&path, &damaged).unwrap();
+        if kind == "Metadata" {
+            assert!(matches!(IndexWriter::open(&dir), Err(Error::Corrupt { .. })));
+            continue;
+        }
         let mut writer = IndexWriter::open(&dir).unwrap();
         writer.add(&set(&many(numbers, 5000..5003))).unwrap();
         for done in [writer.snapshot().to_code_set().map(drop), writer.compact()] {

@@ -167,7 +167,8 @@ impl Column {
         if !signed && kind != Kind::Unsigned {
             return Err(wrong_type(&name, &found, "whole numbers, such as INT64"));
         }
-        let mut values = Vec::with_capacity(rows.len());
+        // A damaged file may claim any number of rows.
+        let mut values = Vec::with_capacity(rows.len().min(BATCH));
         let narrow = matches!(reader, ColumnReader::Int32ColumnReader(_));
         match reader {
             ColumnReader::Int64ColumnReader(column) => {

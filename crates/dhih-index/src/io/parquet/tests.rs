@@ -264,3 +264,28 @@ fn other_files_are_refused() {
         assert!(CodeSet::read(&path, Some(64)).is_err(), "cut at {end}");
     }
 }
+
+/// The bug: room was made for as many numbers as the footer claims to have rows, and a process without that much memory ends at once.
+#[test]
+fn a_damaged_number_of_rows_is_an_error() {
+    use parquet::file::metadata::ParquetMetaDataWriter;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    let dir = tempfile::tempdir().unwrap();
+    for columns in [[("required int64 w0", &[1, 2])], [("required int32 w0", &[1, 2])]] {
+        let columns: [(&str, &[i64]); 1] = columns.map(|(name, values)| (name, &values[..]));
+        let path = file(dir.path(), &columns, &[(BITS, "64")]);
+        let metadata = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        let mut metadata = metadata.metadata().clone().into_builder();
+        let groups = metadata.take_row_groups().into_iter();
+        let groups =
+            groups.map(|group| group.into_builder().set_num_rows(1 << 40).build().unwrap());
+        let metadata = metadata.set_row_groups(groups.collect()).build();
+        // The new footer stands behind the old one, which nobody reads any more.
+        let mut bytes = std::fs::read(&path).unwrap();
+        ParquetMetaDataWriter::new(&mut bytes, &metadata).finish().unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let error = CodeSet::read(&path, None).unwrap_err().to_string();
+        assert!(error.contains("ends after 2 of 1099511627776 rows"), "{error}");
+    }
+}

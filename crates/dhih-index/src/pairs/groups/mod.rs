@@ -17,7 +17,7 @@ use crate::hamming;
 use crate::hits::Hit;
 use crate::index::Index;
 use crate::pairs::groups::grouper::Grouper;
-use crate::pairs::source::{Block, Source};
+use crate::pairs::source::{Block, MOST_ITEMS, Source};
 use crate::pairs::{Pair, PairOptions};
 
 /// The rule by which items near each other form a group.
@@ -75,6 +75,9 @@ pub struct Group {
 /// });
 /// assert_eq!((groups.len(), groups[0].kept, groups[0].diameter), (1, 0, 4));
 /// ```
+///
+/// # Panics
+/// If the pairs are of more than 4,294,967,294 items.
 pub fn group_pairs(
     linkage: Linkage,
     mut pairs: Vec<Pair>,
@@ -89,6 +92,7 @@ pub fn group_pairs(
     let mut ids: Vec<u64> = pairs.iter().flat_map(|pair| [pair.first, pair.second]).collect();
     ids.par_sort_unstable();
     ids.dedup();
+    assert!(ids.len() <= MOST_ITEMS, "{} items are too many for one grouping", ids.len());
     // Every id is in the list.
     let node = |id: u64| ids.binary_search(&id).unwrap_or_default() as u32;
     let mut grouper = Grouper::new(linkage, ids.len(), usize::MAX);
@@ -150,8 +154,7 @@ fn groups(source: &Source, linkage: Linkage, options: &PairOptions) -> Result<Ve
     set.pairs(options, |pairs| {
         for pair in pairs {
             if !grouper.push(pair.first as u32, pair.second as u32, pair.distance) {
-                let memory = options.memory.unwrap_or(u64::MAX);
-                return Err(Error::Memory { memory, least: memory.saturating_mul(2) });
+                return Err(Error::PairMemory { memory: options.memory.unwrap_or(u64::MAX) });
             }
         }
         Ok(())

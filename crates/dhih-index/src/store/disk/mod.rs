@@ -199,7 +199,8 @@ pub(crate) fn remove(path: &Path) {
     }
 }
 
-/// Removes the temporary files of a directory whose names are `ours` and whose processes have ended.
+/// Removes the temporary files of a directory whose names are `ours` and whose processes have ended. Where the file system has no locks, none
+/// is removed.
 pub(crate) fn remove_abandoned(directory: &Path, ours: impl Fn(&str) -> bool) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
@@ -208,12 +209,18 @@ pub(crate) fn remove_abandoned(directory: &Path, ours: impl Fn(&str) -> bool) {
         if !name.ends_with(TEMPORARY) || !ours(name) {
             continue;
         }
-        // A file that is being written is locked by its process.
-        let Ok(file) = File::open(entry.path()) else { continue };
-        if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        // For writing, without which some network file systems give no lock.
+        let Ok(file) = OpenOptions::new().write(true).open(entry.path()) else { continue };
+        if is_abandoned(&file.try_lock()) {
             remove(&entry.path());
         }
     }
+}
+
+/// Whether the process that wrote a temporary file has ended, as the attempt to lock the file tells: a file that is being written is locked
+/// by its process. Where locks do not work, that is not known, and the file stays.
+fn is_abandoned(locked: &std::result::Result<(), TryLockError>) -> bool {
+    locked.is_ok()
 }
 
 /// Gives a file a second name, which must be free, by a hard link. `Ok(false)` where the file system has none, or the file is gone.

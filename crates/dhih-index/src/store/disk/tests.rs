@@ -47,6 +47,14 @@ fn what_a_killed_process_left_goes_and_what_another_is_writing_stays() {
     assert_eq!(names(dir.path()).len(), 2);
 }
 
+/// The bug: where locks do not work, the temporary files of processes that were still writing were removed.
+#[test]
+fn without_locks_no_temporary_file_counts_as_abandoned() {
+    let no_locks = TryLockError::Error(io::Error::from(ErrorKind::Unsupported));
+    assert!(is_abandoned(&Ok(())));
+    assert!(!is_abandoned(&Err(TryLockError::WouldBlock)) && !is_abandoned(&Err(no_locks)));
+}
+
 #[test]
 fn directories_are_made_with_those_above_them() {
     let dir = tempfile::tempdir().unwrap();

@@ -39,6 +39,15 @@ impl Segment {
         Ok(())
     }
 
+    /// Prefetches an item of a section, or asks for its page if it is on the disk.
+    #[inline(always)]
+    pub(crate) fn prefetch<T>(&self, section: &[T], at: usize) {
+        if self.on_disk {
+            mmap::request(section, at..at + 1);
+        }
+        hamming::prefetch(section, at);
+    }
+
     /// Prefetches a code, or asks for its pages if it is on the disk.
     #[inline]
     pub(crate) fn prefetch_code(&self, number: u32) {
@@ -49,6 +58,30 @@ impl Segment {
         }
         for at in (start..start + width).step_by(64) {
             hamming::prefetch(self.codes(), at);
+        }
+    }
+
+    /// Asks for the pages of the posting lists of some codes if they are on the disk: first for where the lists start, then for the lists.
+    pub(crate) fn request_rows(&self, codes: &[Vec<u32>]) {
+        if !self.on_disk {
+            return;
+        }
+        let codes = codes.iter().flatten().map(|&code| code as usize);
+        let Some(starts) = self.starts() else {
+            return codes.for_each(|code| mmap::request(self.row_order(), code..code + 1));
+        };
+        codes.clone().for_each(|code| mmap::request(starts, code..code + 2));
+        for code in codes {
+            if let Some(&[start, end]) = starts.get(code..).and_then(<[u32]>::first_chunk) {
+                mmap::request(self.row_order(), start as usize..end as usize);
+            }
+        }
+    }
+
+    /// Asks for the pages of the ids of some rows if they are on the disk.
+    pub(crate) fn request_ids(&self, rows: &[u32]) {
+        if let Some(ids) = self.ids().filter(|_| self.on_disk) {
+            rows.iter().for_each(|&row| mmap::request(ids, row as usize..row as usize + 1));
         }
     }
 

@@ -46,7 +46,7 @@ proptest! {
             let mut found = Vec::new();
             let mut wrong = 0;
             table.visit_slots(of_code(code), |slot| {
-                let number = table.slots[slot as usize];
+                let number = table.slots[slot];
                 let same = bytes[3 * number as usize..][..3] == *code;
                 if same { found.push(number) } else { wrong += 1 }
                 false
@@ -79,7 +79,23 @@ fn a_full_table_ends_the_search() {
         false
     });
     seen.sort_unstable();
-    assert_eq!(seen, (0..2 * SLOTS_PER_GROUP as u32).collect::<Vec<_>>());
+    assert_eq!(seen, (0..2 * SLOTS_PER_GROUP).collect::<Vec<_>>());
     CodeHashTable { tags: &[], slots: &[], on_disk: false }
         .visit_slots(1, |_| panic!("nothing is there"));
+}
+
+/// The bug: a table of more than 3,221,225,472 codes has more than 2^32 slots, and their numbers were cut to 32 bits.
+#[test]
+fn slots_behind_the_first_2_to_the_power_of_32_are_found() {
+    // Pages that are never touched take no memory.
+    let slots = (1 << 32) + SLOTS_PER_GROUP;
+    let mut tags = memmap2::MmapOptions::new().len(slots).no_reserve_swap().map_anon().unwrap();
+    tags[slots - 1] = tag(u64::MAX);
+    let table = CodeHashTable { tags: &tags, slots: &[], on_disk: false };
+    let mut seen = Vec::new();
+    table.visit_slots(u64::MAX, |slot| {
+        seen.push(slot);
+        false
+    });
+    assert_eq!(seen, [slots - 1]);
 }

@@ -9,7 +9,7 @@ use rayon::ThreadPool;
 use serde::Serialize;
 
 use crate::cli::{BenchArgs, SearchBound};
-use crate::cmd::search::{open, read_queries};
+use crate::cmd::search::read_queries;
 
 /// The most hits of a batch: these take a gibibyte.
 const MAX_BATCH_HITS: usize = 1 << 26;
@@ -63,7 +63,7 @@ struct FlatTimes {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let index = open(&args.on.index, args.in_memory)?;
+    let index = args.residence.open(&args.on.index)?;
     let beside = args.on.index.with_file_name("queries.safetensors");
     let file = args.queries.as_deref().unwrap_or(&beside);
     let queries = read_queries(file, &index)?;

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
         .with_goal(goal)
         .with_memory(memory)
         .with_vectors(args.stored_as.map(Into::into));
-    let builder = IndexBuilder::new(config).on_progress(tell);
+    let builder = IndexBuilder::new(config).on_progress(report);
     builder.build(&set, &dir).with_context(|| {
         format!("no index of {} was built in {}", codes.display(), dir.display())
     })?;
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
 }
 
 /// Reports each finished stage, once the build has taken so long that somebody may be waiting.
-fn tell(progress: Progress) -> ControlFlow<()> {
+fn report(progress: Progress) -> ControlFlow<()> {
     if progress.is_complete() && progress.elapsed >= Duration::from_secs(1) {
         let _ = writeln!(io::stderr(), "{progress}, {:.1} s", progress.elapsed.as_secs_f64());
     }

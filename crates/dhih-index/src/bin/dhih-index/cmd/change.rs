@@ -35,10 +35,12 @@ fn items(args: &AddArgs, bits: u32) -> Result<CodeSet> {
 }
 
 pub(crate) fn remove(args: &RemoveArgs) -> Result<()> {
-    let ids = match &args.ids_file {
+    let mut ids = match &args.ids_file {
         Some(file) => read_ids(file)?,
         None => args.ids.clone(),
     };
+    ids.sort_unstable();
+    ids.dedup();
     let mut writer = IndexWriter::open(&args.on.index)?;
     let removed = writer.remove(&ids)?;
     let absent = ids.len() - removed;

@@ -19,11 +19,12 @@ pub(crate) fn run(args: &PairsArgs) -> Result<()> {
     let index = Index::open(&args.on.index)?;
     let other = args.against.as_ref().map(Index::open).transpose().context("--against")?;
     let memory = args.memory.or_else(default_memory);
-    let options = PairOptions::within(args.radius).with_memory(memory).on_progress(teller());
+    let options =
+        PairOptions::within(args.radius).with_memory(memory).on_progress(progress_reporter());
     if let Some(linkage) = args.group {
         let groups = index.groups(linkage.into(), &options)?;
         write_groups(&args.out, &groups)?;
-        return tell_groups(args, &index, &groups, start.elapsed());
+        return print_groups(args, &index, &groups, start.elapsed());
     }
     let largest = index.last_id().max(other.as_ref().and_then(Index::last_id)).unwrap_or(0);
     let pairs = write_pairs(&args.out, largest, |sink| match &other {
@@ -47,18 +48,18 @@ pub(crate) fn run(args: &PairsArgs) -> Result<()> {
     Ok(())
 }
 
-fn tell_groups(args: &PairsArgs, index: &Index, groups: &[Group], took: Duration) -> Result<()> {
+fn print_groups(args: &PairsArgs, index: &Index, groups: &[Group], took: Duration) -> Result<()> {
     let grouped: usize = groups.iter().map(|group| 1 + group.others.len()).sum();
     let largest = groups.iter().map(|group| 1 + group.others.len()).max().unwrap_or(0);
     let diameter = groups.iter().map(|group| group.diameter).max().unwrap_or(0);
     let (count, items, radius) = (groups.len(), index.len(), args.radius);
     let mut stdout = io::stdout().lock();
     if args.on.json {
-        let told = json!({
+        let summary = json!({
             "groups": count, "grouped": grouped, "beside_kept": grouped - count, "largest_group": largest,
             "largest_diameter": diameter, "items": items, "radius": radius, "out": args.out,
         });
-        writeln!(stdout, "{told}")?;
+        writeln!(stdout, "{summary}")?;
     } else {
         let (beside, seconds) = (grouped - count, took.as_secs_f64());
         writeln!(
@@ -75,7 +76,7 @@ fn tell_groups(args: &PairsArgs, index: &Index, groups: &[Group], took: Duration
 }
 
 /// Reports from time to time how far a long search for pairs is.
-fn teller() -> impl FnMut(Progress) -> ControlFlow<()> + Send + 'static {
+fn progress_reporter() -> impl FnMut(Progress) -> ControlFlow<()> + Send + 'static {
     const EVERY: Duration = Duration::from_secs(2);
     let mut next = EVERY;
     move |progress| {

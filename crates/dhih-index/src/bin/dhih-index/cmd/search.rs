@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use dhih_index::{
-    CodeSet, Codes, Error, Filter, Hit, Index, Strategy, hamming, write_knn, write_within,
+    CodeSet, Codes, CodesFormat, Error, Filter, Hit, Index, Strategy, hamming, write_knn,
+    write_within,
 };
 
 use crate::cli::{QueryArgs, SearchArgs, SearchBound};
@@ -14,7 +15,7 @@ use crate::cmd::{certified, labels};
 
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let (isa, bound) = (hamming::isa()?, args.bound.bound());
-    let index = open(&args.index, args.in_memory)?;
+    let index = args.residence.open(&args.index)?;
     let queries = queries(&args.query, &index)?;
     if let SearchBound::Nearest { k } = bound
         && (args.rescoring.rescore.is_some() || args.budget_us.is_some())
@@ -51,12 +52,6 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     }
     out.flush()?;
     Ok(())
-}
-
-/// Opens an index, and reads it into memory where that is asked for.
-pub(crate) fn open(dir: &Path, in_memory: bool) -> Result<Index> {
-    let index = Index::open(dir)?;
-    Ok(if in_memory { index.into_memory()? } else { index })
 }
 
 /// Prints a line on stderr. The search continues even if nobody reads it.
@@ -121,8 +116,9 @@ pub(crate) fn read_queries(file: &Path, index: &Index) -> Result<Codes> {
 
 /// A codes file for an index of this code length.
 pub(crate) fn read_set(file: &Path, bits: u32) -> dhih_index::Result<CodeSet> {
-    // Where the file does not record the length of its codes, it can only be that of the index.
-    match CodeSet::read(file, None) {
+    // Where the file does not record the length of its codes, it can only be that of the index. Hexadecimal text records it in whole bytes.
+    let known = (CodesFormat::of(file) == CodesFormat::Hex).then_some(bits);
+    match CodeSet::read(file, known) {
         Err(Error::BitsNeeded { .. }) => CodeSet::read(file, Some(bits)),
         read => read,
     }
