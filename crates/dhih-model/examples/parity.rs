@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release -p dhih-model --example parity -- --write cpu.safetensors
 //! cargo run --release -p dhih-model --example parity --features cuda -- --device cuda:0 --compare cpu.safetensors
-//! DHIH_OPS=portable cargo run --release -p dhih-model --example parity -- --compare cpu.safetensors
+//! cargo run --release -p dhih-model --example parity -- --engine portable --compare cpu.safetensors
 //! ```
 //!
 //! It prints a JSON object on each line, and fails where an error is larger than rounding explains.
@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use candle_core::{DType, Device, Tensor};
 use clap::Parser;
+use dhih_model::ops::{OpsOnCpu, choose_on_cpu};
 use dhih_model::{
     Backbone, Encoder, HashLayerConfig, InputShape, Loss, Mode, Network, NetworkConfig, device,
     named_rng,
@@ -27,6 +28,9 @@ struct Args {
     /// cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// The operators on the CPU: own, portable (those of a GPU) or candle
+    #[arg(long, default_value = "own")]
+    engine: OpsOnCpu,
     /// Write the values
     #[arg(long, required_unless_present = "compare")]
     write: Option<PathBuf>,
@@ -43,6 +47,7 @@ type Values = HashMap<String, Tensor>;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args = Args::parse();
+    choose_on_cpu(args.engine)?;
     let device = match args.device.split_once(':') {
         Some(("cuda", number)) => device::gpu(number.parse()?)?,
         None if args.device == "cpu" => Device::Cpu,
@@ -115,7 +120,7 @@ fn values_of(backbone: Backbone, device: &Device) -> Result<Values, Box<dyn Erro
     }
     keep("gradients", &Tensor::cat(&all, 0)?)?;
     for dtype in [DType::F32, DType::BF16] {
-        // Half precision is not supported on the CPU, where f32 is computed for the comparison.
+        // The CPU does not have bf16. It computes f32, with which bf16 of another device is compared.
         let computed = if device.is_cpu() { DType::F32 } else { dtype };
         let network = Network::new(config.clone(), 1, device)?;
         let encoder = Encoder::new(network, String::new(), computed)?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::{Tensor, TensorId};
+use candle_core::{DType, Tensor, TensorId};
 
 use crate::error::{Error, Result};
 use crate::image::InputShape;
@@ -77,7 +77,7 @@ impl Network {
 impl Engine {
     fn new(network: &Network, layers: &Sequential) -> Result<Self> {
         let Some(inference) = Inference::of_images(network, layers)? else {
-            return Ok(Self::Layers(layers.folded()?.map(&|tensor| Ok(tensor.detach()))?));
+            return Ok(Self::Layers(layers.folded()?.untracked(DType::F32)?));
         };
         let shape = layers.output(network.config().input)?;
         let is_flat = layers.0.iter().any(|layer| matches!(layer, Layer::Flatten));

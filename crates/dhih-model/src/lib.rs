@@ -45,7 +45,7 @@
 
 mod config;
 mod error;
-mod files;
+pub mod files;
 pub mod image;
 mod init;
 pub mod ops;

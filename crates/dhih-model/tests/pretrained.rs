@@ -12,6 +12,9 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::Init;
 use dhih_model::{Backbone, Error, InputShape, Parameters, Pretrained};
 
+/// Images of 3 x 3 patches of 2 pixels.
+const INPUT: InputShape = InputShape::new(6, 6, 3);
+
 const FILES: [&str; 5] = ["plain.pth", "nested.pth", "bf16.pth", "protocol4.pth", "legacy.pth"];
 
 fn fixture(name: &str) -> PathBuf {
@@ -83,7 +86,8 @@ fn every_form_that_pytorch_writes_is_read() {
 #[test]
 fn the_backbone_is_filled_and_the_classifier_left_over() {
     let parameters = parameters(&TINY);
-    let loaded = Pretrained::read(&fixture("nested.pth")).unwrap().load_into(&parameters).unwrap();
+    let loaded =
+        Pretrained::read(&fixture("nested.pth")).unwrap().load_into(&parameters, INPUT).unwrap();
     assert_eq!((loaded.loaded, loaded.unused), (5, vec!["fc.bias".into(), "fc.weight".into()]));
     let values = parameters.snapshot().unwrap();
     for (name, shape, expected) in expected().iter().take(5) {
@@ -136,7 +140,7 @@ fn the_vgg_of_timm_gets_the_names_and_shapes_of_torchvision() {
         ("backbone.classifier.3.weight", &[5, 5]),
         ("backbone.classifier.3.bias", &[5]),
     ]);
-    let loaded = Pretrained::read(&path).unwrap().load_into(&parameters).unwrap();
+    let loaded = Pretrained::read(&path).unwrap().load_into(&parameters, INPUT).unwrap();
     assert_eq!(loaded.unused, ["head.fc.bias", "head.fc.weight"]);
     let values = parameters.snapshot().unwrap();
     assert_eq!(flat(&values["backbone.classifier.0.weight"]), flat(&ramp(&[490])));
@@ -150,7 +154,7 @@ fn a_classifier_that_the_backbone_has_is_used() {
         &[("classifier.1.weight", ramp(&[4, 3])), ("classifier.6.weight", ramp(&[9, 4]))],
     );
     let parameters = parameters(&[("backbone.classifier.1.weight", &[4, 3])]);
-    let loaded = Pretrained::read(&path).unwrap().load_into(&parameters).unwrap();
+    let loaded = Pretrained::read(&path).unwrap().load_into(&parameters, INPUT).unwrap();
     assert_eq!((loaded.loaded, loaded.unused), (1, vec!["classifier.6.weight".to_owned()]));
 }
 
@@ -158,7 +162,9 @@ fn a_classifier_that_the_backbone_has_is_used() {
 fn a_transformer_takes_its_part_of_a_checkpoint_and_places_for_its_own_images() {
     let dir = tempfile::tempdir().unwrap();
     let positions = "vision_model.embeddings.position_embedding.weight";
-    let shapes: [(&str, &[usize]); 3] = [
+    let patches = "vision_model.embeddings.patch_embedding.weight";
+    let shapes: [(&str, &[usize]); 4] = [
+        ("backbone.vision_model.embeddings.patch_embedding.weight", &[2, 3, 2, 2]),
         ("backbone.vision_model.embeddings.position_embedding.weight", &[10, 2]),
         ("backbone.vision_model.post_layernorm.weight", &[2]),
         ("backbone.visual_projection.weight", &[3, 2]),
@@ -167,6 +173,7 @@ fn a_transformer_takes_its_part_of_a_checkpoint_and_places_for_its_own_images() 
     let path = save(
         dir.path(),
         &[
+            (patches, ramp(&[2, 3, 2, 2])),
             (positions, ramp(&[17, 2])),
             ("vision_model.post_layernorm.weight", ramp(&[2])),
             ("visual_projection.weight", ramp(&[3, 2])),
@@ -175,9 +182,9 @@ fn a_transformer_takes_its_part_of_a_checkpoint_and_places_for_its_own_images() 
             ("logit_scale", ramp(&[1])),
         ],
     );
-    let loaded = Pretrained::read(&path).unwrap().load_into(&parameters).unwrap();
+    let loaded = Pretrained::read(&path).unwrap().load_into(&parameters, INPUT).unwrap();
     let others = ["logit_scale", "text_model.final_layer_norm.weight", "text_projection.weight"];
-    assert_eq!((loaded.loaded, &loaded.unused[..]), (3, &others.map(str::to_owned)[..]));
+    assert_eq!((loaded.loaded, &loaded.unused[..]), (4, &others.map(str::to_owned)[..]));
     // A ramp over 4 x 4 positions is the same ramp over 3 x 3 positions.
     let table = flat(parameters.get(&format!("backbone.{positions}")).unwrap().as_tensor());
     assert_eq!(table[..2], [0.0, 1.0], "the class token's");
@@ -191,7 +198,7 @@ fn a_transformer_takes_its_part_of_a_checkpoint_and_places_for_its_own_images() 
     ];
     let tower = parameters_of_tower();
     let path = save(dir.path(), &alone);
-    assert_eq!(Pretrained::read(&path).unwrap().load_into(&tower).unwrap().loaded, 2);
+    assert_eq!(Pretrained::read(&path).unwrap().load_into(&tower, INPUT).unwrap().loaded, 2);
 }
 
 fn parameters_of_tower() -> Parameters {
@@ -209,7 +216,7 @@ fn every_difference_is_listed_and_nothing_is_changed() {
         ("backbone.conv2.weight", &[2, 2, 1, 1]),
     ]);
     let pretrained = Pretrained::read(&fixture("plain.pth")).unwrap();
-    let error = pretrained.load_into(&parameters).unwrap_err();
+    let error = pretrained.load_into(&parameters, INPUT).unwrap_err();
     let Error::Weights { missing, unknown, misshapen, looks_like } = &error else {
         panic!("{error}");
     };
@@ -233,7 +240,7 @@ fn another_backbones_weights_are_recognised() {
     let tensors: Vec<(&str, Tensor)> =
         tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     let pretrained = Pretrained::read(&save(dir.path(), &tensors)).unwrap();
-    let error = pretrained.load_into(&parameters(&TINY)).unwrap_err().to_string();
+    let error = pretrained.load_into(&parameters(&TINY), INPUT).unwrap_err().to_string();
     assert!(error.contains("they look like those of small"), "{error}");
 }
 

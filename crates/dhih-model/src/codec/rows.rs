@@ -60,8 +60,27 @@ fn prepare(vector: &mut [f32], normalize: bool) -> std::result::Result<(), &'sta
         if square == 0.0 {
             return Err("has only zeros, and so no direction");
         }
-        let scale = (1.0 / square.sqrt()) as f32;
-        vector.iter_mut().for_each(|x| *x *= scale);
+        let scale = 1.0 / square.sqrt();
+        match scale as f32 {
+            narrow if narrow.is_normal() => vector.iter_mut().for_each(|x| *x *= narrow),
+            // The factor of a vector of denormal or of huge numbers has no f32.
+            _ => vector.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32),
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_of_the_least_and_of_the_greatest_numbers_have_length_1() {
+        for size in [f32::from_bits(1), 1e-40, f32::MIN_POSITIVE, 1.0, 1e30, f32::MAX] {
+            let mut vector = [size, -size, 0.0, size, size];
+            prepare(&mut vector, true).unwrap();
+            assert_eq!(vector, [0.5, -0.5, 0.0, 0.5, 0.5], "{size:e}");
+        }
+        assert!(prepare(&mut [0.0, 0.0], true).unwrap_err().contains("only zeros"));
+    }
 }

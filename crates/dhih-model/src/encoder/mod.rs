@@ -3,6 +3,7 @@
 mod averaging;
 mod parts;
 mod precision;
+mod untracked;
 
 use std::path::Path;
 
@@ -12,12 +13,13 @@ use self::averaging::averaged;
 use self::parts::in_batches;
 pub use self::parts::{CodeEncoder, FeatureEncoder, HeadEncoder, encode};
 pub use self::precision::Precision;
+use self::untracked::UntrackedLayers;
 use crate::checkpoint;
 use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
 use crate::image::InputShape;
 use crate::inference::{Calibration, Inference};
-use crate::layer::{Mode, Sequential};
+use crate::layer::Mode;
 use crate::loss::{Loss, Objective};
 use crate::network::Network;
 use crate::views::Views;
@@ -47,9 +49,9 @@ enum Engine {
     Compiled(Inference),
     /// Compiled in two halves that keep the features, for a network whose hash layer was fitted to them.
     Split(Split),
-    /// Layers with batch norm folded, in some number format, by candle's operators.
-    Layers(Sequential, DType),
-    /// A network whose backbone is not made of layers.
+    /// Layers in some number format, by candle's operators.
+    Layers(UntrackedLayers),
+    /// A network whose backbone is not made of layers. candle records a graph of a batch where the backbone's weights are variables.
     Network(Box<Network>),
 }
 
@@ -125,7 +127,7 @@ impl Encoder {
         let inference = if is_f32 { Inference::of_codes(&network)? } else { None };
         let engine = match (inference, network.layers()) {
             (Some(inference), _) => Engine::Compiled(inference),
-            (None, Some(layers)) => Engine::Layers(layers.folded()?.to_dtype(dtype)?, dtype),
+            (None, Some(layers)) => Engine::Layers(UntrackedLayers::new(&layers, dtype)?),
             (None, None) if is_f32 => {
                 let (config, objective) = (network.config().clone(), network.objective().clone());
                 let device = network.device().clone();
@@ -274,9 +276,7 @@ impl Encoder {
                 split.run(images, self.input().count(images)?, codes);
                 Ok(())
             }
-            Engine::Layers(layers, dtype) => {
-                of_tensors(&|x| Ok(layers.forward(&x.to_dtype(*dtype)?, Mode::Evaluation)?), codes)
-            }
+            Engine::Layers(layers) => of_tensors(&|x| layers.forward(x), codes),
             Engine::Network(network) => {
                 of_tensors(&|x| network.forward(x, Mode::Evaluation), codes)
             }

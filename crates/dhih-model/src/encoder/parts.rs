@@ -3,10 +3,11 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::averaging::averaged;
+use super::untracked::UntrackedLayers;
 use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
 use crate::inference::Inference;
-use crate::layer::Mode;
+use crate::layer::{Mode, Sequential};
 use crate::network::Network;
 
 /// As [`Encoder::encode`](super::Encoder::encode), for a network in training.
@@ -17,10 +18,50 @@ pub fn encode(network: &Network, images: &[u8]) -> Result<Vec<f32>> {
     CodeEncoder::new(network)?.encode(images)
 }
 
+/// How a network in training, or a part of it, is evaluated.
+enum Engine {
+    /// By the operators of this crate on the CPU.
+    Compiled(Inference),
+    /// By candle's operators.
+    Layers(UntrackedLayers),
+    /// A network whose backbone is not made of layers, or its features.
+    Network(fn(&Network, &Tensor) -> Result<Tensor>),
+}
+
+impl Engine {
+    /// The first of these that there is; `forward` evaluates the network itself.
+    fn new(
+        inference: Option<Inference>,
+        layers: Option<&Sequential>,
+        forward: fn(&Network, &Tensor) -> Result<Tensor>,
+    ) -> Result<Self> {
+        Ok(match (inference, layers) {
+            (Some(inference), _) => Self::Compiled(inference),
+            (None, Some(layers)) => Self::Layers(UntrackedLayers::new(layers, DType::F32)?),
+            (None, None) => Self::Network(forward),
+        })
+    }
+
+    /// Evaluates images, and writes the results to `values`.
+    fn run(&self, network: &Network, images: &[u8], values: &mut [f32]) -> Result<()> {
+        let of_tensors = |forward: &dyn Fn(&Tensor) -> Result<Tensor>, values: &mut [f32]| {
+            in_batches(network.config(), network.device(), (images, values), forward)
+        };
+        match self {
+            Self::Compiled(inference) => {
+                inference.run(images, values);
+                Ok(())
+            }
+            Self::Layers(layers) => of_tensors(&|x| layers.forward(x), values),
+            Self::Network(forward) => of_tensors(&|x| forward(network, x), values),
+        }
+    }
+}
+
 /// Encodes images with the current weights of a network in training; prepared once for many calls.
 pub struct CodeEncoder<'a> {
     network: &'a Network,
-    inference: Option<Inference>,
+    engine: Engine,
 }
 
 impl<'a> CodeEncoder<'a> {
@@ -29,7 +70,9 @@ impl<'a> CodeEncoder<'a> {
     /// # Errors
     /// Those of the device.
     pub fn new(network: &'a Network) -> Result<Self> {
-        Ok(Self { network, inference: Inference::of_codes(network)? })
+        let (inference, layers) = (Inference::of_codes(network)?, network.layers());
+        let forward = |network: &Network, x: &Tensor| network.forward(x, Mode::Evaluation);
+        Ok(Self { network, engine: Engine::new(inference, layers.as_ref(), forward)? })
     }
 
     /// As [`Encoder::encode`](super::Encoder::encode).
@@ -37,13 +80,10 @@ impl<'a> CodeEncoder<'a> {
     /// # Errors
     /// When the number of bytes is not a multiple of an image's.
     pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
-        let Self { network, inference } = self;
+        let Self { network, engine } = self;
         let config = network.config();
         let mut codes = vec![0.0; config.input.count(images)? * config.bits];
-        averaged(config, images, &mut codes, |images, codes| {
-            let forward = |x: &Tensor| network.forward(x, Mode::Evaluation);
-            infer(network, inference.as_ref(), (images, codes), &forward)
-        })?;
+        averaged(config, images, &mut codes, |images, codes| engine.run(network, images, codes))?;
         Ok(codes)
     }
 }
@@ -51,7 +91,7 @@ impl<'a> CodeEncoder<'a> {
 /// Computes features of images with the current weights of a network's backbone.
 pub struct FeatureEncoder<'a> {
     network: &'a Network,
-    inference: Option<Inference>,
+    engine: Engine,
 }
 
 impl<'a> FeatureEncoder<'a> {
@@ -60,7 +100,9 @@ impl<'a> FeatureEncoder<'a> {
     /// # Errors
     /// Those of the device.
     pub fn new(network: &'a Network) -> Result<Self> {
-        Ok(Self { network, inference: Inference::of_features(network)? })
+        let (inference, layers) = (Inference::of_features(network)?, network.backbone().layers());
+        let forward = |network: &Network, x: &Tensor| network.features(x, Mode::Evaluation);
+        Ok(Self { network, engine: Engine::new(inference, layers, forward)? })
     }
 
     /// Computes the features of images.
@@ -71,11 +113,10 @@ impl<'a> FeatureEncoder<'a> {
     /// # Errors
     /// When the number of bytes is not a multiple of an image's.
     pub fn encode(&self, images: &[u8]) -> Result<Vec<f32>> {
-        let Self { network, inference } = self;
+        let Self { network, engine } = self;
         let count = network.config().input.count(images)?;
         let mut values = vec![0.0; count * network.backbone().features()];
-        let forward = |x: &Tensor| network.features(x, Mode::Evaluation);
-        infer(network, inference.as_ref(), (images, &mut values), &forward)?;
+        engine.run(network, images, &mut values)?;
         Ok(values)
     }
 }
@@ -83,7 +124,13 @@ impl<'a> FeatureEncoder<'a> {
 /// Computes codes from features with the current weights of a network's hash layer.
 pub struct HeadEncoder<'a> {
     network: &'a Network,
-    inference: Option<Inference>,
+    engine: HeadEngine,
+}
+
+/// How a hash layer is evaluated: by the operators of this crate on the CPU, or by candle's operators.
+enum HeadEngine {
+    Compiled(Inference),
+    Layers(UntrackedLayers),
 }
 
 impl<'a> HeadEncoder<'a> {
@@ -92,7 +139,14 @@ impl<'a> HeadEncoder<'a> {
     /// # Errors
     /// Those of the device.
     pub fn new(network: &'a Network) -> Result<Self> {
-        Ok(Self { network, inference: Inference::of_head(network)? })
+        let engine = match Inference::of_head(network)? {
+            Some(inference) => HeadEngine::Compiled(inference),
+            None => {
+                let layers = network.hash_layer().layers();
+                HeadEngine::Layers(UntrackedLayers::new(layers, DType::F32)?)
+            }
+        };
+        Ok(Self { network, engine })
     }
 
     /// Computes the codes of images whose features are given: the same values as [`Encoder::encode`](super::Encoder::encode), to the last bit
@@ -130,33 +184,16 @@ impl<'a> HeadEncoder<'a> {
     }
 
     fn run(&self, features: &[f32], n: usize, codes: &mut [f32]) -> Result<()> {
-        match &self.inference {
-            Some(inference) => inference.run_values(features, codes),
-            None => {
-                let x = Tensor::from_slice(
-                    features,
-                    (n, features.len() / n.max(1)),
-                    self.network.device(),
-                )?;
-                let v = self.network.head(&x, Mode::Evaluation)?.to_dtype(DType::F32)?;
-                codes.copy_from_slice(&v.flatten_all()?.to_vec1::<f32>()?);
+        match &self.engine {
+            HeadEngine::Compiled(inference) => inference.run_values(features, codes),
+            HeadEngine::Layers(layers) => {
+                let shape = (n, features.len() / n.max(1));
+                let x = Tensor::from_slice(features, shape, self.network.device())?;
+                codes.copy_from_slice(&layers.forward(&x)?.flatten_all()?.to_vec1::<f32>()?);
             }
         }
         Ok(())
     }
-}
-
-fn infer(
-    network: &Network,
-    inference: Option<&Inference>,
-    (images, values): (&[u8], &mut [f32]),
-    forward: &dyn Fn(&Tensor) -> Result<Tensor>,
-) -> Result<()> {
-    match inference {
-        Some(inference) => inference.run(images, values),
-        None => in_batches(network.config(), network.device(), (images, values), forward)?,
-    }
-    Ok(())
 }
 
 /// Runs `forward` on tensors of a batch of images at a time, and writes the results to `values`.

@@ -34,7 +34,7 @@ struct Record {
     version: u32,
     model_sha256: String,
     images: usize,
-    /// Of the weights of each convolution.
+    /// The shape of the weights of each convolution.
     shapes: Vec<[usize; 4]>,
 }
 
@@ -148,7 +148,10 @@ impl Calibration {
                 Some(values) if values.len() == len && values.iter().all(|x| x.is_finite()) => {
                     Ok(values)
                 }
-                _ => Err(unusable(path, format!("the {part} of layer {number} are missing"))),
+                _ => {
+                    let reason = "missing, of another length or not finite";
+                    Err(unusable(path, format!("the {part} of layer {number}: {reason}")))
+                }
             }
         };
         let mut sites = Vec::with_capacity(record.shapes.len());

@@ -132,8 +132,8 @@ impl<'a, 'b> Lowering<'a, 'b> {
         Ok(to)
     }
 
-    /// With its weights packed, and its number where it can be computed in integers; its output has `pixel` channels where others are
-    /// written beside its own.
+    /// Packs the weights of a convolution, and returns its number, too, where it can be computed in integers. Its output has `pixel` channels
+    /// where other channels are written beside its own.
     fn convolution(
         &mut self,
         conv: &Conv2d,

@@ -30,7 +30,7 @@ use self::stage::{Images, Stage};
 /// A compiled network.
 pub(crate) struct Inference {
     input: InputShape,
-    /// Of pixels; vectors have none.
+    /// The normalisation of pixels; `None` for a network that takes vectors.
     table: Option<NormalizationTable>,
     stages: Vec<Stage>,
     outputs: usize,

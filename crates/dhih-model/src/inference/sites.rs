@@ -13,7 +13,7 @@ pub(super) struct Sites<'a> {
 /// One convolution.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Site {
-    /// Of the weights: `[out, in, kh, kw]`.
+    /// The shape of the weights, `[out, in, kh, kw]`.
     pub(super) shape: [usize; 4],
     /// The largest absolute weight of each input channel.
     pub(super) largest_weights: Vec<f32>,
@@ -24,21 +24,21 @@ pub(super) struct Site {
 /// How the inputs of one convolution become bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SiteScale {
-    /// Of its weights: `[out, in, kh, kw]`.
+    /// The shape of the weights, `[out, in, kh, kw]`.
     pub(super) shape: [usize; 4],
-    /// Of each input channel.
+    /// The factor that each input channel is multiplied by.
     pub(super) factors: Vec<f32>,
-    /// Lowest and highest input, behind the factors.
+    /// The lowest and the highest input after the multiplication by the factors.
     pub(super) range: [f32; 2],
 }
 
 impl<'a> Sites<'a> {
-    /// All in f32.
+    /// All convolutions are computed in f32.
     pub(super) fn in_f32() -> Self {
         Self { scales: None, seen: Vec::new() }
     }
 
-    /// In integers.
+    /// The convolutions that `scales` has are computed in integers.
     pub(super) fn calibrated(scales: &'a [SiteScale]) -> Self {
         Self { scales: Some(scales), seen: Vec::new() }
     }

@@ -40,9 +40,9 @@ pub(super) struct Step {
 /// How many images go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Together {
-    /// So many, on one thread; other threads have others.
+    /// This number of images on one thread. Other threads compute other images.
     Images(usize),
-    /// All of a batch, on all threads.
+    /// All images of a batch, on all threads.
     Batch,
 }
 
@@ -78,7 +78,7 @@ impl Stage {
         self.sizes.1
     }
 
-    /// All of `n` images.
+    /// Computes all outputs of `n` images.
     pub(super) fn run(&self, images: Images<'_>, n: usize, y: &mut [f32]) {
         let threads = rayon::current_num_threads();
         match self.together {
@@ -94,7 +94,7 @@ impl Stage {
         }
     }
 
-    /// All of the images whose outputs `y` takes, with the inputs of each site shown to `watch`.
+    /// Computes the outputs `y` of images, and shows the inputs of each site to `watch`.
     pub(super) fn observe(
         &self,
         images: Images<'_>,

@@ -11,13 +11,13 @@ use crate::ops::{
 /// What is computed of one value, or of two.
 #[derive(Debug)]
 pub(super) enum Op {
-    /// With bias and activation; it may write some channels of its output alone.
+    /// A convolution with bias and activation. It may write only some channels of its output.
     Conv(Box<Convolution>),
-    /// The same in integers.
+    /// A convolution whose products and sums are computed in integers.
     Quantized(Box<QuantizedConvolution>),
     Linear(Linear),
     MaxPool(MaxWindows),
-    /// Of images of so many columns and channels.
+    /// Average pooling of images with this number of columns and of channels.
     AvgPool(Grid, (usize, usize)),
     /// `activation(scale x + shift)`.
     Norm {
@@ -30,7 +30,7 @@ pub(super) enum Op {
     Add(Activation),
     /// `x y`, where `y` is one pixel an image.
     Gate,
-    /// What only some networks have.
+    /// An operator that only some families of networks have.
     Unary(Box<dyn Compiled>),
     /// Pixels of so many channels to vectors, channel by channel.
     Flatten(usize),
@@ -51,7 +51,7 @@ pub(super) enum Threads {
 }
 
 impl Op {
-    /// Of `n` images, `[n, ..]` each; `other` is the second operand where there is one.
+    /// Computes the step for `n` images. `x`, `y` and the second operand `other`, where there is one, are `[n, ..]`.
     pub(super) fn run(
         &self,
         (x, other): (&[f32], Option<&[f32]>),

@@ -6,12 +6,13 @@ use super::{Layer, Linear, Sequential};
 use crate::ops::{BatchNorm, Conv2d};
 
 impl Sequential {
-    /// The same layers with tensors of another number format.
+    /// The same layers, for evaluation, with copies of the tensors in some number format. The copies are no variables, so that candle records no
+    /// graph of what is computed from them.
     ///
     /// # Errors
     /// Those of the device.
-    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        self.map(&|tensor| tensor.to_dtype(dtype))
+    pub(crate) fn untracked(&self, dtype: DType) -> Result<Self> {
+        self.map(&|tensor| tensor.detach().copy()?.to_dtype(dtype))
     }
 
     /// The same layers, for evaluation, with each tensor replaced by what `change` returns for it.

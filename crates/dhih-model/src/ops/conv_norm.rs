@@ -41,7 +41,7 @@ impl ConvNorm<'_> {
     /// Runs the operators one by one: in evaluation, on a GPU, and as the oracle of the fused operator.
     pub(crate) fn unfused(&self, x: &Tensor, momentum: Option<f64>) -> Result<Tensor> {
         let Self { conv, norm, pool } = *self;
-        if momentum.is_none() && !pool {
+        if momentum.is_none() && !pool && conv.activation == Activation::Identity {
             return conv.followed_by(norm)?.forward(x);
         }
         // In training, batch norm cancels a bias before it, whose gradient would be nothing but rounding errors.

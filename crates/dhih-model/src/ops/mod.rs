@@ -113,12 +113,9 @@ pub fn choose_on_cpu(ops: OpsOnCpu) -> Result<()> {
     bail!("operators have run on the CPU: they stay what they are")
 }
 
-/// The choice of this process, or else that of the environment variable `DHIH_OPS`: `candle` or `portable`.
+/// The choice of this process, or else the operators of this crate.
 fn on_cpu() -> OpsOnCpu {
-    *ON_CPU.get_or_init(|| {
-        let asked = std::env::var("DHIH_OPS").ok();
-        asked.and_then(|name| name.parse().ok()).unwrap_or_default()
-    })
+    *ON_CPU.get_or_init(OpsOnCpu::default)
 }
 
 /// Whether an operator of this crate computes on `x`: f32 on the CPU, unless other operators are chosen.

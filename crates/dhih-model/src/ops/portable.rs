@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{D, Device, Result, Tensor, bail};
+use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use super::grid::{Grid, sides};
 use super::mask::mask;
@@ -252,15 +252,24 @@ pub fn batch_norm(
     Ok((activation.apply(&y)?, mean, var))
 }
 
-/// As [`super::layer_norm`].
+/// As [`super::layer_norm`]. Values of 16 bits are normalised in f32, because f16 has no square above 65,504.
 ///
 /// # Errors
 /// Those of candle.
 pub fn layer_norm(x: &Tensor, (weight, bias): (&Tensor, &Tensor), eps: f64) -> Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let wide = widened(x)?;
+    let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
     let var = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    let normalised = centred.broadcast_div(&(var + eps)?.sqrt()?)?;
+    let normalised = centred.broadcast_div(&(var + eps)?.sqrt()?)?.to_dtype(x.dtype())?;
     normalised.broadcast_mul(weight)?.broadcast_add(bias)
+}
+
+/// The values in f32 where they have 16 bits, in which many of them cannot be summed.
+pub(super) fn widened(x: &Tensor) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => x.to_dtype(DType::F32),
+        _ => Ok(x.clone()),
+    }
 }
 
 #[cfg(test)]
@@ -303,6 +312,21 @@ mod tests {
         }
         let nan = Tensor::new(&[f32::NAN], &Device::Cpu).unwrap();
         assert!(values(&Activation::Relu6.apply(&nan).unwrap())[0].is_nan());
+    }
+
+    /// A transformer has channels that are hundreds of times as large as the others. Their squares are infinite in f16.
+    #[test]
+    fn layer_norm_in_f16_agrees_with_f32_where_a_channel_is_far_from_the_mean() {
+        let mut token = [1f32, -1.0, 0.5, 300.0].repeat(4);
+        token[0] = -400.0;
+        let count = token.len();
+        let x = Tensor::from_vec(token, (1, count), &Device::Cpu).unwrap();
+        let [weight, bias] = [1f32, 0.5].map(|it| Tensor::full(it, count, &Device::Cpu).unwrap());
+        let expected = layer_norm(&x, (&weight, &bias), 1e-6).unwrap();
+        let [x, weight, bias] = [x, weight, bias].map(|it| it.to_dtype(DType::F16).unwrap());
+        let y = layer_norm(&x, (&weight, &bias), 1e-6).unwrap();
+        assert_eq!(y.dtype(), DType::F16);
+        assert_close(&y.to_dtype(DType::F32).unwrap(), &expected, 2e-3);
     }
 
     #[test]

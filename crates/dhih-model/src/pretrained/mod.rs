@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::files::{hex, is_lfs_pointer};
+use crate::image::InputShape;
 pub use crate::init::BACKBONE;
 use crate::init::Parameters;
 use shards::Index;
@@ -100,18 +101,19 @@ impl Pretrained {
         &self.tensors
     }
 
-    /// Overwrites the variables under `backbone.`. The checkpoint's classifier, and parts that are not for images, are not used. The position
-    /// embeddings of a transformer are interpolated where the images have another size.
+    /// Overwrites the variables under `backbone.` of a network that takes images of the shape `input`. The checkpoint's classifier, and parts that
+    /// are not for images, are not used. The position embeddings of a transformer, which are taken as those of a square, are interpolated where the
+    /// images have another size.
     ///
     /// # Errors
     /// [`Error::Weights`] lists every other tensor that is missing, unknown or misshapen. Nothing was changed then.
-    pub fn load_into(&self, parameters: &Parameters) -> Result<Loaded> {
+    pub fn load_into(&self, parameters: &Parameters, input: InputShape) -> Result<Loaded> {
         let vars = parameters.all().into_iter();
         let shape = |(name, var): (String, candle_core::Var)| {
             Some((name.strip_prefix(BACKBONE)?.to_owned(), var.shape().clone()))
         };
         let expected: BTreeMap<String, Shape> = vars.filter_map(shape).collect();
-        let names::Fitted { tensors, unused } = names::fit(&self.tensors, &expected)?;
+        let names::Fitted { tensors, unused } = names::fit(&self.tensors, &expected, input)?;
         let loaded = tensors.len();
         let tensors =
             tensors.into_iter().map(|(name, tensor)| (format!("{BACKBONE}{name}"), tensor));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::positions;
+use super::positions::{self, Filter, PatchGrid};
 use crate::backbone::Backbone;
 use crate::image::InputShape;
 
@@ -30,6 +30,9 @@ const OTHER_PARTS: [&str; 5] =
 /// Position embeddings of a transformer, by the names of `transformers`.
 const POSITIONS: [&str; 2] =
     ["embeddings.position_embeddings", "embeddings.position_embedding.weight"];
+
+/// The filters that make tokens of the patches of an image, by the names of `transformers`.
+const PATCHES: [&str; 2] = ["patch_embeddings.projection.weight", "patch_embedding.weight"];
 
 /// In timm, the first two linear layers of VGG are convolutions over the whole feature map.
 const RENAMED: [(&str, &str); 2] =
@@ -62,12 +65,14 @@ fn is_of_classifier(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(layer, _)| CLASSIFIERS.contains(&layer))
 }
 
-/// Renames and reshapes tensors, and sets the classifier and other parts aside. It does not check that names and shapes are then the expected
-/// ones.
+/// Renames and reshapes tensors for a network that takes images of the shape `input`, and sets the classifier and other parts aside. It does not
+/// check that names and shapes are then the expected ones.
 pub(super) fn fit(
     tensors: &BTreeMap<String, Tensor>,
     expected: &BTreeMap<String, Shape>,
+    input: InputShape,
 ) -> Result<Fitted> {
+    let patches = patch_grid(expected, input);
     let mut fitted = Fitted { tensors: BTreeMap::new(), unused: Vec::new() };
     for (name, tensor) in tensors {
         let is_other =
@@ -75,7 +80,7 @@ pub(super) fn fit(
         let name = renamed(name, expected).unwrap_or_else(|| name.clone());
         match expected.get(&name) {
             Some(shape) => {
-                let tensor = reshaped(&name, tensor, shape.dims())?;
+                let tensor = reshaped(&name, tensor, shape.dims(), patches)?;
                 fitted.tensors.insert(name, tensor);
             }
             None if is_other => fitted.unused.push(name),
@@ -94,10 +99,29 @@ fn renamed(name: &str, expected: &BTreeMap<String, Shape>) -> Option<String> {
     names.find(|renamed| !expected.contains_key(name) && expected.contains_key(renamed))
 }
 
+/// The patches of an image; `None` for a network that does not cut images into patches. `transformers` interpolates with antialiasing for
+/// DINOv2 with registers, and without it for all others.
+fn patch_grid(expected: &BTreeMap<String, Shape>, input: InputShape) -> Option<PatchGrid> {
+    let is_of_patches = |name: &str| PATCHES.iter().any(|patches| name.ends_with(patches));
+    let (_, weight) = expected.iter().find(|(name, _)| is_of_patches(name))?;
+    let &[_, _, height, width] = weight.dims() else { return None };
+    let has_registers = expected.keys().any(|name| name.ends_with("embeddings.register_tokens"));
+    let filter = if has_registers { Filter::Antialiased } else { Filter::Plain };
+    let (rows, columns) = (input.height.checked_div(height)?, input.width.checked_div(width)?);
+    Some(PatchGrid { rows, columns, filter })
+}
+
 /// The tensor in the expected shape, where it is the same in another layout or for images of another size.
-fn reshaped(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
-    if POSITIONS.iter().any(|positions| name.ends_with(positions)) {
-        return positions::resized(tensor, shape);
+fn reshaped(
+    name: &str,
+    tensor: &Tensor,
+    shape: &[usize],
+    patches: Option<PatchGrid>,
+) -> Result<Tensor> {
+    if let Some(patches) = patches
+        && POSITIONS.iter().any(|positions| name.ends_with(positions))
+    {
+        return positions::resized(tensor, shape, patches);
     }
     // A convolution over the whole map has its weights in the order in which PyTorch flattens the map.
     match (tensor.rank(), shape.len()) {
@@ -111,7 +135,7 @@ pub(super) fn looks_like(tensors: &BTreeMap<String, Tensor>) -> Option<&'static 
     let input = InputShape::new(224, 224, 3);
     let fits = |backbone: &Backbone| {
         let Ok((_, expected)) = backbone.blueprint(input) else { return false };
-        let Ok(Fitted { tensors, .. }) = fit(tensors, &expected) else { return false };
+        let Ok(Fitted { tensors, .. }) = fit(tensors, &expected, input) else { return false };
         let names: BTreeSet<_> =
             tensors.iter().map(|(name, tensor)| (name, tensor.dims())).collect();
         names == expected.iter().map(|(name, shape)| (name, shape.dims())).collect()

@@ -219,10 +219,11 @@ impl View {
             return Err(outside());
         }
         let size = dtype.size_in_bytes();
-        let told = |error| format!("{name}: {error}");
+        let with_name = |error| format!("{name}: {error}");
         let shape = Shape::from(shape.as_slice());
         if shape.is_contiguous(strides) {
-            return to_f32(&storage[offset * size..][..count * size], *dtype, &shape).map_err(told);
+            return to_f32(&storage[offset * size..][..count * size], *dtype, &shape)
+                .map_err(with_name);
         }
         let mut bytes = Vec::with_capacity(count * size);
         for i in 0..count {
@@ -233,7 +234,7 @@ impl View {
             }
             bytes.extend_from_slice(&storage[at * size..][..size]);
         }
-        to_f32(&bytes, *dtype, &shape).map_err(told)
+        to_f32(&bytes, *dtype, &shape).map_err(with_name)
     }
 }
 

@@ -202,10 +202,10 @@ def classless(make, layers=1):
     return net
 
 
-def dinov2(channels, heads, registers=False):
+def dinov2(channels, heads, registers=False, side=56):
     kind = "Dinov2WithRegisters" if registers else "Dinov2"
     config = getattr(transformers, kind + "Config")(
-        hidden_size=channels, num_hidden_layers=12, num_attention_heads=heads, image_size=56, patch_size=14
+        hidden_size=channels, num_hidden_layers=12, num_attention_heads=heads, image_size=side, patch_size=14
     )
     net = getattr(transformers, kind + "Model")(config)
     del net.embeddings.mask_token
@@ -241,6 +241,13 @@ def published(network, name):
     for ours, theirs in RENAMED.items():
         name = name.replace(ours, theirs) if network.startswith("dinov2") else name
     return f"vision_model.{name}" if network.startswith("siglip") else name
+
+
+def with_formula(net, network):
+    """The network with the weights of the formula, and the shapes of its weights by their published names."""
+    state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    net.load_state_dict({k: weights(published(network, k), v.shape) for k, v in state.items()}, strict=False)
+    return net.eval(), {published(network, key): value.shape for key, value in state.items()}
 
 
 def forward(net, x):
@@ -283,6 +290,11 @@ NETWORKS = {
     "clip-vit-b32": (lambda: clip(32, 96), (96, 96)),
     "clip-vit-b16": (lambda: clip(16, 64), (64, 64)),
     "siglip-base": (lambda: siglip(64), (64, 64)),
+}
+# Networks whose table of positions is for 140 pixels and is interpolated: by how many pixels their images have, in height and width.
+INTERPOLATED = {
+    "dinov2-small": (lambda: dinov2(384, 6, side=140), [(56, 56), (56, 224)]),
+    "dinov2-small-registers": (lambda: dinov2(384, 6, True, side=140), [(56, 56), (56, 224)]),
 }
 TRAINED = {
     "squeezenet1-1": "squeezenet1_1",
@@ -387,11 +399,8 @@ def main():
             metadata = file.metadata()
     for name in [name for name in arguments.networks if name != "texts"] or NETWORKS:
         make, (height, width) = NETWORKS[name]
-        net = make().eval()
-        state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-        public = {published(name, key): value.shape for key, value in state.items()}
+        net, public = with_formula(make(), name)
         names = "".join(f"{key} {list(shape)}\n" for key, shape in sorted(public.items()))
-        net.load_state_dict({k: weights(published(name, k), v.shape) for k, v in state.items()}, strict=False)
         features = forward(net, image(height, width))
         tensors[name] = features[:, ::STRIDE].contiguous()
         metadata[name] = f"{height} {width} {features.shape[1]} {hashlib.sha256(names.encode()).hexdigest()}"
@@ -400,12 +409,14 @@ def main():
         images = [image(height, width, f"image {number}") for number in range(1 if name.startswith(SMOOTH) else DEEP.get(name, IMAGES))]
         tensors[f"{name} gradients"] = torch.stack([gradients(net, name, pixels) for pixels in images])
         net = net.float()
-        if name == "dinov2-small":
-            # The table of places is interpolated.
-            tensors[f"{name} at 70 pixels"] = forward(net, image(70, 70))[:, ::STRIDE].contiguous()
+        if name in INTERPOLATED:
+            make, sizes = INTERPOLATED[name]
+            larger, _ = with_formula(make(), name)
+            for size in sizes:
+                tensors[f"{name} at {size[0]} x {size[1]} pixels"] = forward(larger, image(*size))[:, ::STRIDE].contiguous()
         file = arguments.weights and arguments.weights / f"{TRAINED.get(name)}.safetensors"
         if file and file.exists():
-            net.load_state_dict({k: v for k, v in load_file(file).items() if k in state}, strict=False)
+            net.load_state_dict(load_file(file), strict=False)
             features = forward(net, image(height, width))
             tensors[f"{name} trained"] = features[:, ::STRIDE].contiguous()
             print(name, "trained", f"largest {features.abs().max():.3g}")

@@ -99,6 +99,17 @@ fn both_forms_move_the_running_statistics_alike() {
 }
 
 #[test]
+fn an_activation_between_convolution_and_norm_is_kept() {
+    let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
+    let (conv, norm, _) = layers((2, 3), 3, config, Activation::Identity);
+    let conv = Conv2d { activation: Activation::Relu, ..conv };
+    let x = variable("x", &[4, 6, 6, 2]);
+    let block = ConvNorm { conv: &conv, norm: &norm, pool: false };
+    let expected = norm.forward(&conv.forward(x.as_tensor()).unwrap(), None).unwrap();
+    assert_close(&block.forward(x.as_tensor(), None).unwrap(), &expected, 1e-5);
+}
+
+#[test]
 fn images_too_small_to_pool_and_single_values_are_refused() {
     let config = Conv2dConfig { padding: Padding::Each(1), ..Default::default() };
     let (conv, norm, _) = layers((2, 3), 3, config, Activation::Relu);

@@ -18,6 +18,7 @@ pub(in crate::ops) struct Rows<T> {
 }
 
 /// A packed matrix.
+#[derive(Debug)]
 pub(in crate::ops) struct Factor {
     matrix: Packed,
     segment: [Segment; 1],
@@ -60,6 +61,19 @@ impl Factor {
         let blocks = blocks(columns, isa()).into_iter().map(pack).collect();
         let matrix = Packed::of_blocks(rows, columns, blocks);
         Self { matrix, segment: [Segment { offset: 0, len: rows }] }
+    }
+
+    /// Writes the products of rows that lie one after the other with the matrix to `y`, in the same way.
+    ///
+    /// # Panics
+    /// When `y` has room for another number of rows.
+    pub(in crate::ops) fn multiply_rows(&self, x: &[f32], y: &mut [f32]) {
+        let Packed { rows, columns, .. } = self.matrix;
+        let count = x.len() / rows;
+        assert_eq!(y.len(), count * columns, "another number of rows");
+        let to = Rows { values: Shared::new(y), stride: columns };
+        // SAFETY: `y` is borrowed for this call alone.
+        unsafe { self.multiply(count, Rows { values: x, stride: rows }, to) }
     }
 
     /// Writes the products of the first `count` rows of `x` with the matrix to those of `y`.

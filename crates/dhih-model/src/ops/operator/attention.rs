@@ -13,6 +13,7 @@ use crate::ops::convolution::{Factor, Rows};
 use crate::ops::fresh::fill_parts;
 use crate::ops::matrix::{Matrix, Output, Size, multiply};
 use crate::ops::multiversion::multiversion;
+use crate::ops::portable::widened;
 use crate::ops::scratch::with_scratch;
 use crate::ops::shared::Shared;
 
@@ -65,11 +66,12 @@ impl Operator for Attention {
     }
 }
 
-/// The softmax of each row, in candle's operations: candle-nn's `softmax_last_dim` has no gradient.
+/// The softmax of each row, in candle's operations: candle-nn's `softmax_last_dim` has no gradient. Scores of 16 bits are summed in f32.
 pub(super) fn shares(scores: &Tensor) -> Result<Tensor> {
-    let largest = scores.max_keepdim(D::Minus1)?.detach();
-    let powers = scores.broadcast_sub(&largest)?.exp()?;
-    powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)
+    let wide = widened(scores)?;
+    let largest = wide.max_keepdim(D::Minus1)?.detach();
+    let powers = wide.broadcast_sub(&largest)?.exp()?;
+    powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)?.to_dtype(scores.dtype())
 }
 
 /// The sizes of the attention of one image.

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::attention::{shares, softmax, softmax_back};
 use super::{Compiled, Gradients, Operator, Sides, values};
+use crate::ops::convolution::{Factor, Rows};
 use crate::ops::fresh::fill_parts;
 use crate::ops::matrix::{Matrix, Size, product};
 use crate::ops::normalize::sum_rows;
@@ -88,8 +89,20 @@ impl Operator for Probe {
         let (probe, weight, bias) =
             (values(&self.probe)?, values(&self.weight)?, values(&self.bias)?);
         let (heads, scale, query) = (self.heads, self.scale(channels), self.query()?);
+        let of_tokens = Rows { values: &weight[channels * channels..], stride: channels };
+        let of_tokens = Factor::transposed(channels, 2 * channels, of_tokens, 1.0);
         let tokens = height * width;
-        Ok(Box::new(Query { probe, weight, bias, query, scale, heads, tokens, channels }))
+        Ok(Box::new(Query {
+            probe,
+            weight,
+            of_tokens,
+            bias,
+            query,
+            scale,
+            heads,
+            tokens,
+            channels,
+        }))
     }
 }
 
@@ -97,6 +110,8 @@ impl Operator for Probe {
 struct Query {
     probe: Vec<f32>,
     weight: Vec<f32>,
+    /// The weights for keys and values, packed.
+    of_tokens: Factor,
     bias: Vec<f32>,
     /// The query times the scale of scores.
     query: Vec<f32>,
@@ -107,18 +122,29 @@ struct Query {
 }
 
 impl Query {
-    /// The keys and values of all tokens, `[tokens, 2 channels]`.
-    fn keys_and_values(&self, x: &[f32]) -> Vec<f32> {
-        let channels = self.channels;
-        let size = Size { rows: x.len() / channels, inner: channels, columns: 2 * channels };
-        let weight = Matrix::rows_of(&self.weight[channels * channels..], channels);
-        let mut all = product(size, Matrix::rows_of(x, channels), weight.transposed());
+    /// The keys and values of all tokens, `[tokens, 2 channels]`. The tokens of an image are cut into pieces at the same places whatever the batch,
+    /// so that the result for an image does not depend on the other images.
+    fn keys_and_values(&self, x: &[f32], on_all: bool) -> Vec<f32> {
+        /// The tokens of a piece.
+        const PIECE: usize = 64;
+        let Self { channels, tokens, .. } = *self;
+        let mut all = vec![0.0; 2 * x.len()];
         let bias = &self.bias[channels..];
-        all.par_chunks_mut(64 * 2 * channels).run(|rows| {
+        let piece = |(rows, x): (&mut [f32], &[f32])| {
+            self.of_tokens.multiply_rows(x, rows);
             for row in rows.chunks_exact_mut(2 * channels) {
                 row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
             }
+        };
+        let images = all.chunks_mut(2 * tokens * channels).zip(x.chunks(tokens * channels));
+        let pieces = images.flat_map(|(rows, x)| {
+            rows.chunks_mut(2 * PIECE * channels).zip(x.chunks(PIECE * channels))
         });
+        if on_all {
+            pieces.collect::<Vec<_>>().into_par_iter().run(piece);
+        } else {
+            pieces.for_each(piece);
+        }
         all
     }
 
@@ -189,7 +215,7 @@ impl Query {
 
 impl Compiled for Query {
     fn run(&self, x: &[f32], _: usize, y: &mut [f32], on_all: bool) {
-        let rows = self.keys_and_values(x);
+        let rows = self.keys_and_values(x, on_all);
         let image = 2 * self.tokens * self.channels;
         if on_all {
             let images = y.par_chunks_mut(self.channels).zip(rows.par_chunks(image));
@@ -202,7 +228,7 @@ impl Compiled for Query {
 
     fn back(&self, x: &[f32], _: usize, dy: &[f32], wants_dx: bool) -> Gradients {
         let channels = self.channels;
-        let rows = self.keys_and_values(x);
+        let rows = self.keys_and_values(x, true);
         let image = 2 * self.tokens * channels;
         let images = rows.par_chunks(image).zip(dy.par_chunks(channels));
         let (d_rows, d_queries) = fill_parts(rows.len(), image, images, |d_rows, (rows, dy)| {

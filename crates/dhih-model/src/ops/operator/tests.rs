@@ -1,7 +1,7 @@
 //! Each operator is compared with its form in candle's operations, its gradients are compared with finite differences, and shapes that do not
 //! fit are refused.
 
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::super::testing::{assert_close, assert_finite_differences, variable};
 use super::super::{Cpu, Engine, Tensors};
@@ -114,6 +114,43 @@ fn a_token_of_causal_attention_knows_none_behind_it() {
     assert_eq!(changed, others, "all values of the last tokens are others");
     // The first token attends to itself alone, so that its output is its own value.
     assert_eq!(before[..channels / 3], x[2 * channels / 3..channels]);
+}
+
+/// 33 images of 225 tokens are 58 times 128 tokens and one more: products in pieces of 128 rows would leave one row alone, which the matrix library
+/// sums in another order.
+#[test]
+fn the_attention_of_a_probe_does_not_depend_on_the_batch() {
+    let (n, tokens, channels) = (33, 225, 24);
+    let weight = |name: &str, dims: &[usize]| variable(name, dims).as_tensor().detach();
+    let probe = Probe {
+        probe: weight("p", &[1, 1, channels]),
+        weight: weight("w", &[3 * channels, channels]),
+        bias: weight("b", &[3 * channels]),
+        heads: 2,
+    };
+    let x = variable("x", &[n, 1, tokens, channels]).flatten_all().unwrap();
+    let x = x.to_vec1::<f32>().unwrap();
+    let compiled = probe.compiled([1, tokens, channels]).unwrap();
+    let run = |x: &[f32], n: usize, on_all: bool| {
+        let mut y = vec![0.0; n * channels];
+        compiled.run(x, n, &mut y, on_all);
+        y
+    };
+    let together = run(&x, n, true);
+    let images = x.chunks(tokens * channels).zip(together.chunks(channels));
+    for (number, (image, expected)) in images.enumerate() {
+        assert_eq!(run(image, 1, false), expected, "image {number}");
+    }
+}
+
+/// In f16 a sum of ones stops at 2,048.
+#[test]
+fn shares_in_f16_are_those_in_f32() {
+    let scores = Tensor::zeros((1, 4096), DType::F16, &Device::Cpu).unwrap();
+    let shares = super::attention::shares(&scores).unwrap();
+    assert_eq!(shares.dtype(), DType::F16);
+    let shares = shares.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
+    assert_eq!(shares[0], [1.0 / 4096.0; 4096]);
 }
 
 #[test]

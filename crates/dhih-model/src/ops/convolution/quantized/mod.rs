@@ -36,7 +36,7 @@ const PIXELS: usize = 8 * TILE;
 pub(crate) struct InputScale<'a> {
     /// A factor for each channel, by which inputs are multiplied and weights divided: it brings the channels to a like size.
     pub(crate) factors: &'a [f32],
-    /// Of all images, behind the factors; without effect where pixels have scales of their own.
+    /// The scale of the inputs of all images after the multiplication by the factors. It has no effect where each pixel has its own scale.
     pub(crate) scale: Scale,
 }
 
@@ -59,9 +59,9 @@ pub(crate) struct QuantizedConvolution {
     /// Filled up beyond the last channel.
     bias: Option<Vec<f32>>,
     activation: Activation,
-    /// Of each input channel; with a scale of all images, it is within them.
+    /// The factor that each input channel is multiplied by. Where all images have one scale, it is part of the factors.
     factors: Vec<f32>,
-    /// Of all images; none where each pixel has its own.
+    /// The scale of the inputs of all images; `None` where each pixel has its own scale.
     scale: Option<Scale>,
 }
 

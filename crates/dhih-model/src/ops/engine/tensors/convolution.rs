@@ -1,7 +1,6 @@
 //! Convolutions as one matrix product for many images: gathered patches times the weights. The backward pass gathers the patches again, because
 //! they would be the largest values to keep.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::backprop::GradStore;
@@ -10,7 +9,7 @@ use candle_core::{Result, Tensor, bail};
 use super::super::{Back, Traced, add_tensor};
 use super::Tensors;
 use super::activation::{Activated, activated};
-use super::gather::{Gather, Side};
+use super::gather::{Gather, MOST_VALUES, Side, joined, narrowed, parts};
 use crate::ops::portable::add_bias;
 use crate::ops::{Activation, Conv2dConfig, filters};
 
@@ -30,8 +29,6 @@ pub(super) struct Convolution {
 impl Convolution {
     /// A convolution of `x`, `[n, height, width, in]`, with weights `[out, in / groups, kernel height, kernel width]`.
     pub(super) fn new(x: &Tensor, weight: &Tensor, config: Conv2dConfig) -> Result<Self> {
-        // The most values of patches: candle's kernels count to 2^32, and memory is limited.
-        const VALUES: usize = 1 << 30;
         let (_, height, width, channels) = x.dims4()?;
         let [out_channels, per_group, kernel_height, kernel_width] = filters(weight.dims())?;
         let Conv2dConfig { stride, dilation, groups, .. } = config;
@@ -57,7 +54,7 @@ impl Convolution {
             out,
             groups,
             is_depthwise: groups > 1 && groups == channels && groups == out_channels,
-            together: (VALUES / values.max(1)).max(1),
+            together: (MOST_VALUES / values.max(1)).max(1),
         })
     }
 
@@ -66,20 +63,15 @@ impl Convolution {
         Self { together, ..self }
     }
 
-    /// The images of a batch, as many at a time as are handled together.
-    fn chunks(&self, n: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let together = self.together;
-        (0..n).step_by(together).map(move |i| i..n.min(i + together))
-    }
-
     /// `x`: `[n, height, width, in]`; returns `[n, height', width', out]`. The weights are as in [`Self::new`].
     pub(super) fn forward(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         let n = x.dim(0)?;
         if n <= self.together {
             return self.forward_some(x, weight);
         }
-        let parts = self.chunks(n).map(|part| self.forward_some(&narrowed(x, &part)?, weight));
-        Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)
+        let parts = parts(n, self.together);
+        let parts = parts.map(|part| self.forward_some(&narrowed(x, &part)?, weight));
+        joined(parts.collect::<Result<_>>()?, 0)
     }
 
     fn forward_some(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
@@ -104,7 +96,7 @@ impl Convolution {
         wants_dx: bool,
     ) -> Result<(Option<Tensor>, Tensor)> {
         let (mut dxs, mut dw) = (Vec::new(), None::<Tensor>);
-        for part in self.chunks(x.dim(0)?) {
+        for part in parts(x.dim(0)?, self.together) {
             let (x, dy) = (narrowed(x, &part)?, narrowed(dy, &part)?);
             let (dx, more) = match self.is_depthwise {
                 true => self.depthwise_gradients(&x, weight, &dy, wants_dx)?,
@@ -198,17 +190,6 @@ impl Convolution {
             }
             None => patches.reshape(dims),
         }
-    }
-}
-
-fn narrowed(x: &Tensor, part: &Range<usize>) -> Result<Tensor> {
-    if part.len() == x.dim(0)? { Ok(x.clone()) } else { x.narrow(0, part.start, part.len()) }
-}
-
-fn joined(parts: Vec<Tensor>, dim: usize) -> Result<Tensor> {
-    match &parts[..] {
-        [one] => Ok(one.clone()),
-        _ => Tensor::cat(&parts, dim),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Gathers the pixels of windows in one selection, and its adjoint. The indices are uploaded once for each kind of window, size and device.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use candle_core::{Device, DeviceLocation, Result, Tensor};
+use candle_core::{Device, DeviceLocation, Result, Tensor, bail};
 
 /// Windows along one side of an image: window `o` has the pixels `o stride + tap dilation - border` that are within the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +41,9 @@ pub(super) struct Gather {
     image: usize,
     pub(super) taps: usize,
 }
+
+/// The most values that are gathered at a time, so that memory is limited, and candle's kernels, which count to 2^32, end.
+pub(super) const MOST_VALUES: usize = 1 << 30;
 
 type Key = ([Side; 2], DeviceLocation);
 
@@ -88,12 +92,35 @@ impl Gather {
         Ok(Self { pixels, has_outside, places, most, windows, image, taps })
     }
 
+    /// The number of images whose windows have at most [`MOST_VALUES`] values, at least 1.
+    pub(super) fn together(&self, channels: usize) -> usize {
+        (MOST_VALUES / self.values(1, channels).max(1)).max(1)
+    }
+
+    /// The most values that are gathered for `n` images, there or back.
+    fn values(&self, n: usize, channels: usize) -> usize {
+        let image = (self.windows * self.taps).max(self.image * self.most);
+        image.saturating_mul(n).saturating_mul(channels)
+    }
+
+    /// Refuses more values than a kernel of a GPU counts.
+    fn check_countable(&self, n: usize, channels: usize) -> Result<()> {
+        let values = self.values(n, channels);
+        if u32::try_from(values).is_err() {
+            bail!(
+                "windows of {n} images gather {values} values, and candle's kernels count to 2^32: take smaller images"
+            );
+        }
+        Ok(())
+    }
+
     /// The pixels of all windows. Those outside of the image have the value `outside`.
     ///
     /// # Shapes
     /// `x`: `[n, height, width, channels]`; returns `[n, windows, taps, channels]`.
     pub(super) fn windows_of(&self, x: &Tensor, outside: f32) -> Result<Tensor> {
         let (n, _, _, channels) = x.dims4()?;
+        self.check_countable(n, channels)?;
         let x = x.contiguous()?.reshape((n, self.image, channels))?;
         let x = if self.has_outside { behind(&x, outside)? } else { x };
         x.index_select(&self.pixels, 1)?.reshape((n, self.windows, self.taps, channels))
@@ -105,12 +132,31 @@ impl Gather {
     /// `windows`: `[n, windows, taps, channels]`; returns `[n, pixels, channels]`.
     pub(super) fn sums_of(&self, windows: &Tensor) -> Result<Tensor> {
         let (n, _, _, channels) = windows.dims4()?;
+        self.check_countable(n, channels)?;
         let windows = windows.reshape((n, self.windows * self.taps, channels))?;
         let places = behind(&windows, 0.0)?.index_select(&self.places, 1)?;
         if self.most == 1 {
             return Ok(places);
         }
         places.reshape((n, self.image, self.most, channels))?.sum(2)
+    }
+}
+
+/// The images of a batch, at most `together` at a time.
+pub(super) fn parts(n: usize, together: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(together).map(move |first| first..n.min(first + together))
+}
+
+/// Some images of a batch.
+pub(super) fn narrowed(x: &Tensor, part: &Range<usize>) -> Result<Tensor> {
+    if part.len() == x.dim(0)? { Ok(x.clone()) } else { x.narrow(0, part.start, part.len()) }
+}
+
+/// Parts of a tensor, joined along a dimension.
+pub(super) fn joined(parts: Vec<Tensor>, dim: usize) -> Result<Tensor> {
+    match &parts[..] {
+        [one] => Ok(one.clone()),
+        _ => Tensor::cat(&parts, dim),
     }
 }
 
@@ -123,6 +169,8 @@ fn behind(x: &Tensor, value: f32) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
     use crate::ops::testing::variable;
 
@@ -153,6 +201,19 @@ mod tests {
             let back = dot(x.as_tensor(), &gather.sums_of(y.as_tensor()).unwrap());
             assert!((there - back).abs() < 1e-4, "{rows:?}: {there} {back}");
         }
+    }
+
+    /// candle's kernel for a selection would never end.
+    #[test]
+    fn more_values_than_a_kernel_counts_are_refused() {
+        let side = Side { size: 112, out: 56, kernel: 3, stride: 2, dilation: 1, border: 1 };
+        let gather = Gather::of([side, side], &Device::Cpu).unwrap();
+        // A pixel of 64 channels is in up to 4 windows.
+        assert_eq!(gather.together(64), (1 << 30) / (112 * 112 * 4 * 64));
+        let zero = Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu).unwrap();
+        let images = zero.broadcast_as((1400, 112, 112, 64)).unwrap();
+        let error = gather.windows_of(&images, 0.0).unwrap_err().to_string();
+        assert!(error.contains("count to 2^32"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
 
 use self::activation::{Activated, activated};
+use self::max_pool::MaxPool;
 use super::{Back, Engine, Traced, add_tensor};
 use crate::ops::mask::mask;
 use crate::ops::portable::{add_bias, averaged, averaging};
@@ -53,7 +54,7 @@ impl Engine for Tensors {
         };
         let mut z = then(convolution::trace(x, weights, conv.config, Activation::Identity)?);
         if pool {
-            z = then(max_pool::trace(&z, POOL)?);
+            z = then(MaxPool::new(&z, POOL)?.trace(&z)?);
         }
         let y = then(norm::trace(norm, &z, momentum)?);
         Ok(Some(Traced { y, back: Box::new(InTurn(steps)) }))
@@ -69,7 +70,7 @@ impl Engine for Tensors {
     }
 
     fn max_pool(config: Pool2dConfig, x: &Tensor) -> Result<Traced<Tensors>> {
-        max_pool::trace(x, config)
+        MaxPool::new(x, config)?.trace(x)
     }
 
     fn average(grid: Grid, x: &Tensor) -> Result<Traced<Tensors>> {
@@ -341,5 +342,13 @@ mod tests {
         let (expected_dx, expected_dw) = whole.gradients(&x, &weight, &dy, true).unwrap();
         assert_close(&dx.unwrap(), &expected_dx.unwrap(), 1e-6);
         assert_close(&dw, &expected_dw, 1e-5);
+    }
+
+    #[test]
+    fn many_images_are_pooled_in_parts() {
+        let config = Pool2dConfig { kernel: 3, stride: 2, padding: 1, ceil: false };
+        let x = variable("x", &[5, 6, 7, 3]);
+        let pool = |x: &Tensor| MaxPool::new(x, config);
+        agrees(&x, &[], |x| pool(x)?.at_a_time(2).trace(x), |x| portable::max_pool2d(x, config));
     }
 }
