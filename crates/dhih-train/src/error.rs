@@ -79,7 +79,7 @@ pub enum Error {
          {learning_rate}, or cut gradients with --clip-norm"
     )]
     Diverged {
-        /// The loss, which is not finite.
+        /// The loss, which is not finite; NaN where only the weights of the step, or codes that they make, are not.
         loss: f32,
         /// The number of the epoch, from 1.
         epoch: usize,
@@ -186,9 +186,8 @@ impl Error {
         got: &str,
         known: impl Iterator<Item = &'a str>,
     ) -> Self {
-        let distance = |name: &&str| dhih_manual::distance(name, got);
-        let nearest = known.min_by_key(distance).filter(|name| distance(name) <= 4);
-        Self::Unknown { kind, got: got.to_owned(), nearest: nearest.map(str::to_owned) }
+        let nearest = dhih_manual::nearest(got, known).first().map(|name| name.to_string());
+        Self::Unknown { kind, got: got.to_owned(), nearest }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Files that appear under their name only when they are complete and on disk.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use dhih_index::{CodeSet, CodesFormat};
 use dhih_model::checkpoint::{self, Contents};
+use dhih_model::files::write_atomically;
 use dhih_model::walk::text_of;
 use serde::Serialize;
 
@@ -16,16 +18,34 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When the file cannot be written. An older one is then still there, and the temporary file is removed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.tmp"));
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(Error::io(&temporary))
-        .and_then(|()| fs::rename(&temporary, path).map_err(Error::io(path)));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+    write_atomically(path, bytes).map_err(|error| match error {
+        dhih_model::Error::Io { path, cause } => Error::Io { path, cause },
+        error => error.into(),
+    })
+}
+
+/// Calls `write` with the path of a temporary file, which then takes the place of `path`.
+///
+/// # Errors
+/// Those of `write` and of renaming. An older file is then still there, and the temporary file is removed.
+pub(crate) fn replace(
+    path: &Path,
+    temporary: &Path,
+    write: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let replaced =
+        write(temporary).and_then(|()| fs::rename(temporary, path).map_err(Error::io(path)));
+    if replaced.is_err() {
+        let _ = fs::remove_file(temporary);
     }
-    written
+    replaced
+}
+
+/// A random word for the name of a temporary file in a folder that several processes share. A process id is no such word: processes in two
+/// containers, or on two hosts, can have the same one.
+pub(crate) fn random_word() -> String {
+    // Its keys come from the system's random numbers.
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 /// A line of `OUT.files.jsonl`.
@@ -35,12 +55,48 @@ struct Row<'a> {
     path: &'a str,
 }
 
-/// Writes the names of the encoded files beside the codes `out`: `OUT.files.txt` as text, with line i for the code with id i, and
-/// `OUT.files.jsonl` as JSON lines.
+/// Writes codes to `out`, in the format that its name says, and the names of the encoded files beside them: `OUT.files.txt` as text, with line i
+/// for the code with id i, and `OUT.files.jsonl` as JSON lines. Older files are replaced only when all of the new ones are on disk.
 ///
 /// # Errors
-/// As [`write()`].
-pub fn write_names<'a>(out: &Path, encoded: impl Iterator<Item = &'a Path>) -> Result<()> {
+/// Those of [`CodeSet::write`] and [`write()`]. Older files are then still there, unless one of the new ones cannot be given its name.
+pub fn write_codes<'a>(
+    set: &CodeSet,
+    out: &Path,
+    encoded: impl Iterator<Item = &'a Path>,
+) -> Result<()> {
+    let [text, json] = names(out, encoded)?;
+    let staged = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        path.with_file_name(format!(".{name}.new.tmp"))
+    };
+    let [text_path, json_path] = names_of(out);
+    let paths = [out, &text_path, &json_path];
+    let written = (|| {
+        set.write_as(staged(out), CodesFormat::of(out))?;
+        write(&staged(&text_path), text.as_bytes())?;
+        write(&staged(&json_path), json.as_bytes())?;
+        paths.iter().try_for_each(|path| fs::rename(staged(path), path).map_err(Error::io(path)))
+    })();
+    if written.is_err() {
+        for path in paths {
+            let _ = fs::remove_file(staged(path));
+        }
+    }
+    written
+}
+
+/// The files with the names of encoded files, beside the codes `out`.
+pub(crate) fn names_of(out: &Path) -> [PathBuf; 2] {
+    [".files.txt", ".files.jsonl"].map(|ending| {
+        let mut path = out.as_os_str().to_owned();
+        path.push(ending);
+        path.into()
+    })
+}
+
+/// The names of encoded files as text and as JSON lines.
+fn names<'a>(out: &Path, encoded: impl Iterator<Item = &'a Path>) -> Result<[String; 2]> {
     let (mut text, mut json) = (String::new(), String::new());
     for (row, file) in encoded.enumerate() {
         let path = text_of(file.as_os_str());
@@ -49,12 +105,7 @@ pub fn write_names<'a>(out: &Path, encoded: impl Iterator<Item = &'a Path>) -> R
         json.push_str(&line.map_err(|error| Error::io(out)(error.into()))?);
         json.push('\n');
     }
-    for (ending, lines) in [(".files.txt", text), (".files.jsonl", json)] {
-        let mut path = out.as_os_str().to_owned();
-        path.push(ending);
-        write(Path::new(&path), lines.as_bytes())?;
-    }
-    Ok(())
+    Ok([text, json])
 }
 
 /// Writes the real values behind codes, `values` `[n, bits]`, as safetensors.
@@ -74,17 +125,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whole_or_not_at_all() {
+    fn names_stay_those_of_the_codes_where_codes_cannot_be_written() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("page.html");
-        write(&path, b"old").unwrap();
-        write(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        // A folder of that name cannot be replaced by a file.
-        let folder = dir.path().join("folder");
-        fs::create_dir(&folder).unwrap();
-        assert!(matches!(write(&folder, b"new"), Err(Error::Io { .. })));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        let set = |codes: Vec<u8>| CodeSet::new(dhih_index::Codes::new(8, codes).unwrap());
+        let names = |names: &'static [&'static str]| names.iter().map(Path::new);
+        let out = dir.path().join("codes.safetensors");
+        write_codes(&set(vec![1, 2]), &out, names(&["a", "b"])).unwrap();
+        let all = || {
+            let mut paths: Vec<_> =
+                fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+            paths.sort();
+            paths.into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
+        };
+        let before = all();
+        assert_eq!(before.len(), 3);
+        // Labels of another number than the codes are refused when the codes are written.
+        let mut wrong = set(vec![3, 4, 5]);
+        wrong.labels = Some(dhih_index::Labels::Single(vec![0]));
+        assert!(write_codes(&wrong, &out, names(&["c", "d", "e"])).is_err());
+        assert!(all() == before);
+        write_codes(&set(vec![3]), &out, names(&["c"])).unwrap();
+        assert_eq!(CodeSet::read(&out, None).unwrap().codes.as_bytes(), [3]);
+        assert_eq!(fs::read_to_string(&names_of(&out)[0]).unwrap(), "c\n");
+        assert_eq!(all().len(), 3);
+    }
+
+    #[test]
+    fn a_file_is_replaced_by_a_complete_one_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, temporary] = ["file", "temporary"].map(|name| dir.path().join(name));
+        let write =
+            |text: &'static str| move |to: &Path| fs::write(to, text).map_err(Error::io(to));
+        replace(&path, &temporary, write("old")).unwrap();
+        let failed = replace(&path, &temporary, |to| {
+            write("half")(to)?;
+            Err(Error::Chart { reason: "it is full".to_owned() })
+        });
+        assert!(failed.is_err() && !temporary.exists());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_ne!(random_word(), random_word());
     }
 }

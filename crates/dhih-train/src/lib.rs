@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+#![warn(clippy::print_stderr)]
+
 mod error;
 pub mod files;
 mod progress;

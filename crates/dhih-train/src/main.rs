@@ -1,5 +1,8 @@
 //! The command `dhih-train`: parses, calls, reports. The commands are in `cmd`, their work in the library.
 
+// `eprintln!` panics where stderr is closed; `Progress::line` does not.
+#![warn(clippy::print_stderr)]
+
 mod allocator;
 mod cli;
 mod cmd;
@@ -11,6 +14,7 @@ use std::process::ExitCode;
 use cli::{Cli, Command};
 use dhih_manual::{compute_on, default_threads};
 use dhih_model::ops::choose_on_cpu;
+use dhih_train::Progress;
 
 fn main() -> ExitCode {
     allocator::keep_pages();
@@ -22,7 +26,7 @@ fn main() -> ExitCode {
     let ready = threads.map_or(Ok(()), |threads| compute_on(threads).map_err(anyhow::Error::from));
     let ready = ready.and_then(|()| Ok(choose_on_cpu(cli.engine)?));
     if let Err(error) = ready.and_then(|()| isa.map(|_| ()).map_err(anyhow::Error::from)) {
-        eprintln!("{}", hint::report(&error));
+        Progress::Shown.line(hint::report(&error));
         return ExitCode::FAILURE;
     }
     let done = match cli.command.unwrap_or(Command::Train(Box::new(cli.train))) {
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", hint::report(&error));
+            Progress::Shown.line(hint::report(&error));
             ExitCode::FAILURE
         }
     }

@@ -125,7 +125,7 @@ impl Rows for Features {
 ///
 /// # Errors
 /// When the weights do not fit the network or the text tower, or network and tower do not fit each other, when there are too few pictures for
-/// the code length, or when a file cannot be written.
+/// the code length, or when a file cannot be written. What was made is then removed. A directory that has a file of a run is refused.
 pub fn build(
     pictures: &[PathBuf],
     weights: &Pretrained,
@@ -138,7 +138,8 @@ pub fn build(
     let PhotosConfig { encoder, image_side, method, seed, .. } = *config;
     // A first network for features alone: the possible number of bits is known only when all pictures have been read.
     let network = network(config, 1, &device)?;
-    let Loaded { loaded, unused } = weights.load_into(network.parameters())?;
+    let Loaded { loaded, unused } =
+        weights.load_into(network.parameters(), network.config().input)?;
     let (unused, sha256) = (unused.len(), weights.sha256());
     progress.line(format!("weights: {loaded} tensors, {unused} unused; sha256 {sha256}"));
     let tower = tower(config, &network, weights)?;
@@ -149,7 +150,7 @@ pub fn build(
         let fitted = FitConfig { method, bits, normalize: false, seed, ..FitConfig::default() };
         let codec = fit(&features, &fitted, &mut |_| ())?;
         let network = self::network(config, bits, &device)?;
-        weights.load_into(network.parameters())?;
+        weights.load_into(network.parameters(), network.config().input)?;
         let Some((weight, bias)) = codec.affine() else {
             let (got, expected) = (method.name().to_owned(), "a linear method".to_owned());
             return Err(Error::Config { name: "method", got, expected });
@@ -171,8 +172,7 @@ pub fn build(
         let mut set = CodeSet::new(Codes::from_real(bits as u32, &values)?);
         set.model_sha256 = Some(model_sha256.clone());
         let codes = run.file(RunDir::CODES);
-        files::write_names(&codes, named.iter().map(|number| &*pictures[*number]))?;
-        set.write(&codes)?;
+        files::write_codes(&set, &codes, named.iter().map(|number| &*pictures[*number]))?;
         let vectors = |kept| VectorSet::from_f32(features.dims, &features.values)?.to_type(kept);
         set.vectors = config.vectors.map(vectors).transpose()?;
         IndexBuilder::new(IndexConfig::default()).build(&set, &run.file(RunDir::INDEX))?;
@@ -203,18 +203,8 @@ pub fn build(
         Ok(Photos { run: run.clone(), images, bits, model_sha256 })
     })();
     if made.is_err() {
-        // A directory without codes is of no use. One that held something else before is kept.
-        let names =
-            [".files.txt", ".files.jsonl"].map(|ending| format!("{}{ending}", RunDir::CODES));
-        let made = [
-            RunDir::MODEL,
-            RunDir::TEXT,
-            RunDir::CODES,
-            RunDir::QUERIES,
-            RunDir::GALLERY,
-            RunDir::PHOTOS,
-        ];
-        for name in made.into_iter().chain(names.iter().map(String::as_str)) {
+        // A directory without codes is of no use. It had none of these files before, or it would have been refused; others in it are kept.
+        for name in RunDir::ALL {
             let _ = std::fs::remove_file(run.file(name));
         }
         let _ = std::fs::remove_dir_all(run.file(RunDir::INDEX));

@@ -1,6 +1,6 @@
 //! What a user sees during work, on stderr: a bar with rate and ETA on a terminal, and one plain line for each epoch elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -41,10 +41,10 @@ impl Progress {
         bar
     }
 
-    /// Prints one line.
+    /// Prints one line. Work goes on where nobody reads stderr any more, on which `eprintln!` would panic.
     pub fn line(self, text: impl AsRef<str>) {
         if self == Self::Shown {
-            eprintln!("{}", text.as_ref());
+            let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
         }
     }
 }

@@ -69,9 +69,13 @@ fn a_report_is_one_page_and_several_runs_are_compared() {
     ] {
         assert!(page.contains(part), "{part}");
     }
-    // The only address is the XML namespace of SVG.
-    let fetching = ["src=\"http", "href=", "url(", "@import", "<script"];
+    // The only address is the XML namespace of SVG; pictures are in the page.
+    let fetching = ["src=\"http", "url(", "@import", "<script"];
     assert!(fetching.iter().all(|part| !page.contains(part)), "it fetches something");
+    assert_eq!(
+        page.matches("href=").count(),
+        page.matches("href=\"data:image/png;base64,").count()
+    );
     assert_eq!(page.matches("<svg").count(), 8);
 
     let runs = ["report", "--runs", "runs/folder-hi-12-001", "runs/folder-csq-12-001", "--json"];

@@ -236,6 +236,12 @@ fn what_cannot_be_encoded_is_counted_by_the_reason() {
     let output = dhih_train(dir.path(), &strict.split(' ').collect::<Vec<_>>());
     assert_eq!(output.status.code(), Some(1));
     assert!(!dir.path().join("o.safetensors").exists());
+    // A file that is named and is no picture is no fault, and counts once.
+    let named =
+        "encode --run run --input in/a/1.png in/a/notes.txt --out o.safetensors --strict --json";
+    let report = stdout(&dhih_train(dir.path(), &named.split(' ').collect::<Vec<_>>()));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["encoded"], &report["left_out"]), (&json!(1), &json!({"other_file": 1})));
 }
 
 #[cfg(unix)]

@@ -51,6 +51,11 @@ fn a_calibrated_run_makes_codes_like_those_in_f32() {
         .map(|precision| json(dir, &format!("evaluate --run run --precision {precision} --json")));
     let (exact, close) = (number(&f32, "map"), number(&int8, "map"));
     assert!((exact - close).abs() < 0.02, "{exact} {close}");
+    // Figures of the classifier were measured in f32, and are not mixed with those of other codes.
+    assert_eq!((&f32["precision"], &int8["precision"]), (&"f32".into(), &"int8".into()));
+    for figure in ["class_code_map", "posterior_map", "accuracy"] {
+        assert!(f32[figure].is_number() && int8[figure].is_null(), "{figure}");
+    }
 
     // Pictures in both precisions: the files say which they are, and few bits differ.
     for number in 0..40 {
@@ -91,11 +96,26 @@ fn a_run_is_calibrated_with_pictures_of_a_folder_where_its_data_is_gone() {
     let error = refusal(dir, "calibrate --run run");
     assert!(error.contains("photos"), "{error}");
     let report = json(dir, "calibrate --run run --images moved --count 10 --json");
-    assert_eq!((report["images"].as_u64(), report["compared"].as_u64()), (Some(10), Some(10)));
+    assert_eq!((report["images"].as_u64(), report["compared"].as_u64()), (Some(10), Some(30)));
     assert!(report["map_f32"].is_null());
+
+    // Pictures that cannot be used are told; one of more pixels than a stranger may send can be used.
+    std::fs::write(dir.join("moved/dark/000.png"), "no picture").unwrap();
+    std::fs::create_dir(dir.join("large")).unwrap();
+    for number in 0..2 {
+        let large = image::RgbImage::from_pixel(9000, 8, image::Rgb([20 * number, 90, 200]));
+        large.save(dir.join(format!("large/{number}.png"))).unwrap();
+    }
+    let words = "calibrate --run run --images moved large --json";
+    let output = dhih_train(dir, &words.split(' ').collect::<Vec<_>>());
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["left_out"], serde_json::json!({"not_a_picture": 1}), "{report}");
+    assert_eq!(report["images"].as_u64().unwrap() + report["compared"].as_u64().unwrap(), 41);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("skipped moved/dark/000.png: not a picture"), "{told}");
     std::fs::create_dir(dir.join("empty")).unwrap();
     let error = refusal(dir, "calibrate --run run --images empty");
-    assert!(error.contains("no image to calibrate with"), "{error}");
+    assert!(error.contains("empty: there is no image to calibrate with"), "{error}");
     let error = refusal(dir, "calibrate --run run --count 0");
     assert!(error.contains("images is 0"), "{error}");
 }

@@ -237,11 +237,20 @@ fn a_run_whose_thumbnails_cannot_be_written_has_its_evaluation() {
     let config = options.resolve().unwrap();
     let path = dir.path().join("run");
     run::start(&config, Some(&path), Progress::Silent).unwrap();
+    let last = |runs: &Path| RunDir::last_unfinished(runs).map(|run| run.path().to_owned());
+    assert!(last(dir.path()).is_err(), "it is complete");
     for name in [RunDir::GALLERY, RunDir::EVALUATION] {
         std::fs::remove_file(path.join(name)).unwrap();
     }
+    std::fs::remove_file(dir.path().join("latest")).unwrap();
     // A folder is in the place of the thumbnails.
     std::fs::create_dir_all(path.join(RunDir::GALLERY).join("in the way")).unwrap();
     run::resume(&path, Progress::Silent).unwrap_err();
     assert!(path.join(RunDir::EVALUATION).is_file());
+    // It is the last run with results, and the one that goes on until it has its thumbnails.
+    assert_eq!(std::fs::read_link(dir.path().join("latest")).unwrap(), Path::new("run"));
+    assert_eq!(last(dir.path()).unwrap(), path);
+    std::fs::remove_dir_all(path.join(RunDir::GALLERY)).unwrap();
+    run::resume(&last(dir.path()).unwrap(), Progress::Silent).unwrap();
+    assert!(path.join(RunDir::GALLERY).is_file() && last(dir.path()).is_err());
 }

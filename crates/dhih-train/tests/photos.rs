@@ -141,6 +141,13 @@ fn a_folder_without_labels_becomes_a_run_that_encodes_to_the_same_codes() {
     let names = fs::read_to_string(run.join("codes.safetensors.files.txt")).unwrap();
     assert_eq!(names.lines().count(), 40);
     assert!(!names.contains("broken"));
+    // Commands that need settings or an evaluation name what to use.
+    let output = dhih_train(folder.dir.path(), &["evaluate"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("it is of `dhih-train photos`") && text.contains("hint: use its model"),
+        "{text}"
+    );
     let index = Index::open(run.join("index")).unwrap();
     let hits = index.knn(&codes.codes[7], 1).unwrap();
     assert_eq!((index.len(), hits[0].distance), (40, 0));
@@ -193,10 +200,25 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
     assert!(text.contains("is not f32, f16 or int8, or none"), "{text}");
     let text = refused(&folder, &["--encoder", "nonsense"]);
     assert!(text.contains("nonsense"), "{text}");
+    // Whatever of a run is in a directory stays, even where making the new run fails: it once was replaced, and deleted on failure.
+    for name in ["model.safetensors", "codes.safetensors", "gallery.safetensors", "index/manifest"]
+    {
+        fs::remove_dir_all(folder.path("run")).unwrap_or_default();
+        fs::create_dir_all(folder.path("run").join(name).parent().unwrap()).unwrap();
+        fs::write(folder.path("run").join(name), "mine").unwrap();
+        for bits in ["8", "64"] {
+            let text = refused(&folder, &["--run-dir", "run", "--bits", bits]);
+            let first = name.split('/').next().unwrap();
+            assert!(text.contains(&format!("run_dir is run, which has {first}")), "{text}");
+            assert_eq!(fs::read(folder.path("run").join(name)).unwrap(), b"mine");
+        }
+    }
+    // What is none of a run stays, too.
+    fs::remove_dir_all(folder.path("run")).unwrap();
     fs::create_dir(folder.path("run")).unwrap();
-    fs::write(folder.path("run/model.safetensors"), "mine").unwrap();
-    refused(&folder, &["--run-dir", "run"]);
-    assert_eq!(fs::read(folder.path("run/model.safetensors")).unwrap(), b"mine");
+    fs::write(folder.path("run/notes.txt"), "mine").unwrap();
+    refused(&folder, &["--run-dir", "run", "--bits", "64"]);
+    assert_eq!(entries(&folder.path("run")), ["notes.txt"]);
     // The second picture cannot be used.
     fs::write(folder.path("photos/001.png"), "no picture").unwrap();
     let text = refused(&folder, &["--strict"]);

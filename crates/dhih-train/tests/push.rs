@@ -132,6 +132,8 @@ mod sent {
         log: Vec<String>,
         /// A request that ends so is refused with this status, or left without an answer.
         fault: Option<(&'static str, Option<u16>)>,
+        /// What becomes of the answer to a commit that was made.
+        spoil: Option<fn(Answer) -> Option<Answer>>,
     }
 
     struct Hub {
@@ -243,7 +245,13 @@ mod sent {
                     };
                     state.committed.insert(value["path"].as_str().unwrap().to_owned(), bytes);
                 }
-                ok(json!({ "commitUrl": format!("{host}/{REPO}/commit/abc"), "commitOid": "abc" }))
+                let commit =
+                    json!({ "commitUrl": format!("{host}/{REPO}/commit/abc"), "commitOid": "abc" });
+                let answer = Answer::new(200, commit.to_string());
+                match state.spoil {
+                    Some(spoil) => spoil(answer),
+                    None => Some(answer),
+                }
             }
             other => panic!("{other}"),
         }
@@ -312,7 +320,9 @@ mod sent {
                 assert!(state.committed.is_empty(), "{step}: {message}");
                 assert!(state.log.last().unwrap().ends_with(step), "{step}: {:?}", state.log);
                 let expected = match (status, step) {
-                    (None, "/commit/main") => "hint: look whether the repository has it",
+                    (None | Some(500), "/commit/main") => {
+                        "hint: look whether the repository has it"
+                    }
                     (None, _) => "hint: run the same command again",
                     (Some(403), _) => "not today (status 403)\nhint: take a token that may write",
                     (Some(_), _) => "not today (status 500)\nhint: mend what the hub names",
@@ -322,6 +332,28 @@ mod sent {
                 assert!(published || expected.contains("look whether"), "{step}: {message}");
                 assert!(!message.contains(TOKEN), "{message}");
             }
+        }
+    }
+
+    /// A commit whose answer was cut was once reported as "nothing was published".
+    #[test]
+    fn a_commit_without_a_whole_answer_is_not_said_to_have_failed() {
+        let dir = trained();
+        let spoilt: [fn(Answer) -> Option<Answer>; 4] = [
+            |_| None,
+            |answer| Some(Answer { length: answer.length + 100, ..answer }),
+            |_| Some(Answer::new(200, "<html>")),
+            |_| Some(Answer::new(502, "bad gateway")),
+        ];
+        for (number, spoil) in spoilt.into_iter().enumerate() {
+            let hub = Hub::start(State { spoil: Some(spoil), ..State::default() });
+            let message = failure(&hub.push(dir.path(), ""));
+            assert_eq!(hub.state.lock().unwrap().committed.len(), 4, "{number}: it was made");
+            assert!(
+                message.contains("hint: look whether the repository has it"),
+                "{number}: {message}"
+            );
+            assert!(!message.contains("nothing was published"), "{number}: {message}");
         }
     }
 

@@ -69,3 +69,30 @@ fn the_digest_of_the_data_decides_and_not_its_place() {
     let error = String::from_utf8(refused.stderr).unwrap();
     assert!(error.contains("bits: 16, 12") && !error.contains("data_dir"), "{error}");
 }
+
+/// The same settings by the same flags were once refused as given twice.
+#[test]
+fn constants_of_the_loss_may_be_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    common::folder(&dir.path().join("photos"), 20);
+    let begun = [&TRAIN[..], &["--data-dir", "photos", "--run-dir", "run"]].concat();
+    let hi = ["--hi-mode", "global", "--hi-alpha", "0.5", "--hi-lambda-q", "0.25"];
+    stdout(&dhih_train(dir.path(), &[&begun[..], &hi].concat()));
+    let run = dir.path().join("run");
+    let resume = |flags: &[&str]| {
+        cut_off(&run);
+        dhih_train(dir.path(), &[&["train", "--resume", "run"][..], flags].concat())
+    };
+    for flags in [&hi[..], &[], &["--loss-param", "alpha=0.5", "--hi-alpha", "0.5"]] {
+        stdout(&resume(flags));
+    }
+    for (flags, part) in [
+        (&["--hi-alpha", "0.75"][..], "other settings than it began with (loss: "),
+        (&["--hi-alpha", "0.75", "--loss-param", "alpha=0.5"], "hi_alpha is 0.75, and"),
+    ] {
+        let output = resume(flags);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(part), "{error}");
+        stdout(&dhih_train(dir.path(), &["train", "--resume", "run"]));
+    }
+}

@@ -281,4 +281,18 @@ fn divergence_stops_with_the_step_and_the_cure() {
     let error = run::start(&config, Some(&dir.path().join("run")), Progress::Silent).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("epoch 1") && message.contains("--learning-rate"), "{message}");
+
+    // The last step before images are encoded: the loss before it is finite, and no other step follows. Weights that are infinite, and huge ones
+    // whose codes are no numbers.
+    for (learning_rate, validation) in [(1e300, 0.0), (1e300, 0.2), (1e30, 0.0), (1e30, 0.2)] {
+        let once =
+            TrainConfig { epochs: 1, batch_size: 64, validation, learning_rate, ..config.clone() };
+        let path = dir.path().join(format!("{learning_rate:e}-{validation}"));
+        let error = run::start(&once, Some(&path), Progress::Silent).unwrap_err().to_string();
+        assert!(
+            error.contains("epoch 1, batch 1 (step 1)"),
+            "{learning_rate} {validation}: {error}"
+        );
+        assert!(!path.join(RunDir::EVALUATION).exists());
+    }
 }

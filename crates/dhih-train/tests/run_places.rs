@@ -57,6 +57,22 @@ fn a_run_has_the_name_and_the_folder_that_are_asked_for_and_the_last_one_goes_on
     }
 }
 
+/// `--run-dir` once replaced codes and thumbnails that were there.
+#[test]
+fn a_new_run_replaces_nothing() {
+    let dir = photos();
+    for name in [RunDir::CODES, RunDir::GALLERY, RunDir::EVALUATION, "index", "checkpoint"] {
+        let path = dir.path().join("mine").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "mine").unwrap();
+        let message = stderr(&train(dir.path(), "--run-dir mine"));
+        assert!(message.contains(&format!("run_dir is mine, which has {name}")), "{message}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        std::fs::remove_file(&path).unwrap();
+    }
+    stdout(&train(dir.path(), "--run-dir mine"));
+}
+
 #[test]
 fn settings_are_printed_as_a_file_that_gives_them_again() {
     let dir = photos();

@@ -42,8 +42,8 @@ pub enum Error {
     /// A private repository was asked for, and there is a public one of that name.
     #[error("the repository is there already, and is public")]
     Public,
-    /// The commit was sent, and no answer came to it: whether the files are in the repository is not known.
-    #[error("no answer came to the commit")]
+    /// The commit was sent, and no answer came that can be understood: whether the files are in the repository is not known.
+    #[error("the commit was sent, and its answer does not say whether it was made")]
     Unconfirmed {
         /// Why not.
         source: Box<Error>,

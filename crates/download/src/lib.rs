@@ -11,6 +11,8 @@
 //! # Ok::<(), dhih_download::Error>(())
 //! ```
 
+#![warn(clippy::print_stderr)]
+
 mod error;
 mod transfer;
 

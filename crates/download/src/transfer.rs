@@ -1,7 +1,7 @@
 //! What downloads and uploads share: the runtime, the limit on silence, and the progress on a terminal.
 
 use std::future::Future;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -80,14 +80,15 @@ impl Meter {
             self.shown_megabytes = megabytes;
             let total =
                 self.total.map_or(String::new(), |total| format!(" of {}", total / 1_000_000));
-            eprint!("\r{megabytes}{total} MB ");
+            // The transfer goes on where nobody reads stderr any more.
+            let _ = write!(stderr(), "\r{megabytes}{total} MB ");
         }
     }
 
     /// Ends the line of the progress.
     pub(crate) fn end(&self) {
         if self.shown_megabytes > 0 {
-            eprintln!();
+            let _ = writeln!(stderr());
         }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn with_paths_through_latest(command: Command) -> Command {
 /// let dir = tempfile::tempdir()?;
 /// let run = dir.path().join("latest");
 /// std::fs::create_dir(&run)?;
-/// std::fs::write(run.join("config.toml"), "")?;
+/// std::fs::write(run.join("model.safetensors"), "")?;
 /// assert!(dhih_manual::stale_latest(&run.join("index")).is_some());
 /// assert!(dhih_manual::stale_latest(dir.path()).is_none());
 /// # Ok(())
@@ -90,7 +90,8 @@ pub fn stale_latest(path: &Path) -> Option<String> {
     let latest =
         path.ancestors().find(|folder| folder.file_name().is_some_and(|n| n == "latest"))?;
     let is_folder = latest.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-    let is_run = is_folder && latest.join("config.toml").is_file();
+    // Settings are not asked for: runs of photos have none.
+    let is_run = is_folder && latest.join("model.safetensors").is_file();
     is_run.then(|| {
         let latest = latest.display();
         format!(

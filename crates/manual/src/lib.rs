@@ -28,6 +28,8 @@
 //! # }
 //! ```
 
+#![warn(clippy::print_stderr)]
+
 mod absent;
 mod latest;
 mod nearest;
@@ -43,7 +45,7 @@ use clap_complete::Shell;
 
 pub use absent::Absent;
 pub use latest::{latest_in, stale_latest, through_latest, warn_of_stale_latest};
-pub use nearest::{did_you_mean, distance};
+pub use nearest::{did_you_mean, nearest};
 pub use threads::{ThreadsError, compute_on, default_threads};
 pub use twins::{parse, parse_as, with_fitting_twins};
 

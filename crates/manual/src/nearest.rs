@@ -7,15 +7,7 @@ const FARTHEST: usize = 4;
 
 /// The known names that are most like `got`, as the end of a message: ", did you mean `bits`?", or nothing where none is like it.
 pub fn did_you_mean<'a>(got: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let mut near: Vec<(usize, &str)> = known
-        .into_iter()
-        .map(|name| (distance(name, got), name))
-        .filter(|(far, name)| *far <= FARTHEST.min((name.chars().count() / 3).max(2)))
-        .collect();
-    near.sort_unstable();
-    let nearest = near.first().map(|(far, _)| *far);
-    let near = near.iter().filter(|(far, _)| Some(*far) == nearest).take(PROPOSED);
-    let names: Vec<String> = near.map(|(_, name)| format!("`{name}`")).collect();
+    let names: Vec<String> = nearest(got, known).iter().map(|name| format!("`{name}`")).collect();
     match &names[..] {
         [] => String::new(),
         [names @ .., last] if !names.is_empty() => {
@@ -25,8 +17,21 @@ pub fn did_you_mean<'a>(got: &str, known: impl IntoIterator<Item = &'a str>) -> 
     }
 }
 
+/// The known names that are most like `got`, all of them as much, at most three and in the order of the alphabet.
+pub fn nearest<'a>(got: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut near: Vec<(usize, &str)> = known
+        .into_iter()
+        .map(|name| (distance(name, got), name))
+        .filter(|(far, name)| *far <= FARTHEST.min((name.chars().count() / 3).max(2)))
+        .collect();
+    near.sort_unstable();
+    let least = near.first().map(|(far, _)| *far);
+    let near = near.into_iter().filter(|(far, _)| Some(*far) == least);
+    near.map(|(_, name)| name).take(PROPOSED).collect()
+}
+
 /// Levenshtein distance in characters.
-pub fn distance(a: &str, b: &str) -> usize {
+fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

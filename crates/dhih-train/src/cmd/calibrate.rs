@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use dhih_model::walk::LeftOut;
 use dhih_train::run::int8::{Agreement, CalibrationConfig, calibrate};
 use dhih_train::{Progress, RunDir};
+use serde::Serialize;
+
+use super::pictures::tell_left_out;
 
 /// Flags of `calibrate`.
 #[derive(Debug, Args)]
@@ -29,16 +33,29 @@ pub(crate) struct CalibrateArgs {
     json: bool,
 }
 
+/// The JSON object of `--json`.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    agreement: &'a Agreement,
+    /// The number of entries of the folders that are left out, by the reason.
+    left_out: &'a LeftOut,
+}
+
 /// Calibrates and reports.
 pub(crate) fn run(args: &CalibrateArgs) -> Result<()> {
-    let agreement = calibrate(&CalibrationConfig {
+    let config = CalibrationConfig {
         run: &args.run,
         pictures: &args.images,
         images: args.count,
         progress: Progress::Shown,
-    })?;
+    };
+    let mut left_out = LeftOut::default();
+    let agreement = calibrate(&config, &mut left_out);
+    tell_left_out(&left_out);
+    let agreement = agreement?;
     if args.json {
-        return super::print_json(&agreement);
+        return super::print_json(&Report { agreement: &agreement, left_out: &left_out });
     }
     let Agreement { layers, images, compared, agreement, map_f32, map_int8 } = agreement;
     let file = args.run.join(RunDir::CALIBRATION);

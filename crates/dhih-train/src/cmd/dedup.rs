@@ -15,7 +15,7 @@ use dhih_train::dedup::{self, DedupConfig, Duplicates, Hasher, Keep, Picture, Re
 use dhih_train::{Progress, RunDir, device, files};
 use serde_json::json;
 
-use super::pictures::{LimitArgs, tell_left_out};
+use super::pictures::{LimitArgs, refuse_faults, tell_left_out};
 
 /// Flags of `dedup`.
 #[derive(Debug, Args)]
@@ -199,8 +199,7 @@ fn read_folder(
     let walk = Walk::pictures(path).with_context(|| format!("cannot read {}", path.display()))?;
     left_out.append(walk.left_out);
     if args.strict {
-        left_out.append(walk::faults_of(&walk.files));
-        left_out.refuse_faults()?;
+        refuse_faults(left_out, &walk.files)?;
     }
     let files = walk.files.len();
     let mut pictures = dedup::hash_pictures(
@@ -318,14 +317,17 @@ impl Outcome<'_> {
             }));
         }
         if self.low_quality() > 0 {
-            eprintln!(
+            Progress::Shown.line(format!(
                 "{} pictures of quality below {} were not compared",
                 self.low_quality(),
                 args.min_quality
-            );
+            ));
         }
         if groups > args.show {
-            eprintln!("the page shows {} of {groups} groups; --show shows more", args.show);
+            Progress::Shown.line(format!(
+                "the page shows {} of {groups} groups; --show shows more",
+                args.show
+            ));
         }
         super::print(&format!(
             "{groups} groups within radius {radius} among {pictures} pictures, {doomed} beside the kept ones; largest diameter {}; {seconds:.1} s\n\

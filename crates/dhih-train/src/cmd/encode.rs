@@ -21,7 +21,7 @@ use dhih_train::vectors::encode_vectors;
 use dhih_train::{Progress, RunDir, device, files};
 use serde::Serialize;
 
-use super::pictures::{LimitArgs, tell_left_out};
+use super::pictures::{LimitArgs, refuse_faults, tell_left_out};
 
 /// Flags of `encode`.
 #[derive(Debug, Args)]
@@ -155,8 +155,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let out = args.out.as_deref().context("no --out")?;
     let (files, mut left_out) = find(&args.input)?;
     if args.strict {
-        left_out.append(walk::faults_of(&files));
-        left_out.refuse_faults()?;
+        refuse_faults(&left_out, &files)?;
     }
     let count = files.len();
     let (files, out) = match args.shard {
@@ -181,8 +180,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let mut set = CodeSet::new(Codes::new(encoder.bits() as u32, encoded.codes)?);
     set.model_sha256 = Some(encoder.model_sha256().to_owned());
     set.precision = encoder.precision().of_codes();
-    files::write_names(&out, encoded.files.iter().map(|number| &*files[*number]))?;
-    set.write(&out)?;
+    files::write_codes(&set, &out, encoded.files.iter().map(|number| &*files[*number]))?;
     let (codes, skipped) = (encoded.files.len(), left_out.faults());
     if args.json {
         let skipped = skipped.iter().map(|walk::Entry { path, reason }| Skipped {
@@ -239,11 +237,10 @@ fn of_texts(args: &EncodeArgs, out: &Path, device: &Device) -> Result<()> {
     let bits = encoder.bits() as u32;
     let mut set = CodeSet::new(Codes::from_real(bits, &values)?);
     set.model_sha256 = Some(encoder.model_sha256().to_owned());
-    files::write_names(out, args.text.iter().map(Path::new))?;
     if let Some(path) = &args.values {
         files::write_values(path, values, encoder.bits())?;
     }
-    set.write(out)?;
+    files::write_codes(&set, out, args.text.iter().map(Path::new))?;
     let encoded = args.text.len();
     if args.json {
         let left_out = &LeftOut::default();

@@ -94,6 +94,8 @@ enum EmptyArg {
 struct Report<'a> {
     #[serde(flatten)]
     evaluation: &'a Evaluation,
+    /// What the codes are of, that were measured.
+    precision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     map_asymmetric: Option<f64>,
 }
@@ -141,13 +143,24 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     }
     let recorded: Evaluation = run.read_json(RunDir::EVALUATION)?;
     let Some(metrics) = measure(args, (&database, &queries), &config)? else { return Ok(()) };
-    let evaluation = Evaluation { metrics, ..recorded };
+    let evaluation = match args.precision {
+        Precision::F32 => Evaluation { metrics, ..recorded },
+        // The classifier was measured in f32 alone.
+        Precision::Int8 => Evaluation {
+            metrics,
+            class_code_map: None,
+            posterior_map: None,
+            accuracy: None,
+            ..recorded
+        },
+    };
     let map_asymmetric = match args.asymmetric {
         true => Some(asymmetric_map(&database, &queries, &run.read_query_values()?)?),
         false => None,
     };
     if args.json {
-        return super::print_json(&Report { evaluation: &evaluation, map_asymmetric });
+        let precision = args.precision.name();
+        return super::print_json(&Report { evaluation: &evaluation, precision, map_asymmetric });
     }
     let head = format!(
         "protocol  {} (seed {}, commit {})\n",

@@ -9,14 +9,14 @@ use dhih_index::VectorType;
 use dhih_model::codec::Method;
 use dhih_model::image::FORMATS;
 use dhih_model::text::{TextTokenizer, TextTower};
-use dhih_model::walk::{self, LeftOut, Walk};
+use dhih_model::walk::{LeftOut, Walk};
 use dhih_model::{Backbone, Pretrained};
 use dhih_train::photos::{DEFAULT_ENCODER, PhotosConfig, TextPart, build};
 use dhih_train::{NewRun, Progress, WeightsSource};
 use serde::Serialize;
 
 use super::codec::methods;
-use super::pictures::{LimitArgs, tell_left_out};
+use super::pictures::{LimitArgs, refuse_faults, tell_left_out};
 
 /// Flags of `photos`.
 #[derive(Debug, Args)]
@@ -110,8 +110,8 @@ fn text(
             "the weights have no text tower, and so no use for a tokenizer; give a checkpoint of both towers, or leave --tokenizer out"
         ),
         Some(_) => {
-            eprintln!(
-                "NOTE: the weights have no text tower: the directory is not searched by texts"
+            Progress::Shown.line(
+                "NOTE: the weights have no text tower: the directory is not searched by texts",
             );
             return Ok(None);
         }
@@ -129,10 +129,10 @@ fn text(
         Ok(file) => file,
         Err(error) if is_wanted => return Err(error.into()),
         Err(error) => {
-            eprintln!(
+            Progress::Shown.line(format!(
                 "NOTE: there is no tokenizer, so that the directory is not searched by texts: {error}\n\
                  hint: --tokenizer FILE names the tokenizer.json that is published with the weights"
-            );
+            ));
             return Ok(None);
         }
     };
@@ -154,8 +154,7 @@ pub(crate) fn run(args: &PhotosArgs) -> Result<()> {
     let about = || format!("cannot read {}", args.folder.display());
     let Walk { files, mut left_out, .. } = Walk::pictures(&args.folder).with_context(about)?;
     if args.strict {
-        left_out.append(walk::faults_of(&files));
-        left_out.refuse_faults()?;
+        refuse_faults(&left_out, &files)?;
     }
     if files.is_empty() {
         bail!("no picture in {}; give a folder of {FORMATS} images", args.folder.display());

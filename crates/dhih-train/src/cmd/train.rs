@@ -109,8 +109,8 @@ impl TrainArgs {
             false => RunDir::open(dir)?,
         };
         let own = run.read_config()?.train;
-        let asked = self.options()?.or(TrainOptions::of(&own)?).resolve()?;
-        let differences = asked.differences(&own);
+        let asked = self.options()?.with_constants()?.or(TrainOptions::of(&own)?).resolve()?;
+        let differences = asked.differences(&own)?;
         if !differences.is_empty() {
             let differences = differences.join("; ");
             bail!(

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::average_precision::{Ties, average_precision};
 use super::relevance::{Relevance, Relevant, order};
-use super::{EvaluationConfig, evaluate};
+use super::{EvaluationConfig, QUERIES_AT_ONCE, evaluate};
 use crate::error::Result;
 
 /// The number of queries whose class scores are in memory at a time.
@@ -88,8 +88,8 @@ pub fn posterior_map(
         let scores = scores_of(rows.clone())?;
         // Queries with equal labels follow each other, so that their relevant items are counted once.
         let ordered = order(&relevance, &queries.codes, rows);
-        let part = ordered.len().div_ceil(rayon::current_num_threads());
-        let sums = ordered.par_chunks(part).map(|rows| {
+        // The parts do not depend on the number of threads, and so the last digits of the sum do not either.
+        let sums = ordered.par_chunks(QUERIES_AT_ONCE).map(|rows| {
             let mut relevant = Relevant::new(&relevance, None);
             let mut ranked: Vec<usize> = (0..classes).collect();
             let mut sum = 0.0;
@@ -148,6 +148,25 @@ mod tests {
         // Without a preference all orders are averaged, as for equal codes.
         let flat = evaluate(&database, &queries, &EvaluationConfig::default()).unwrap().map;
         assert!((of([0.0; 6]) - flat).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_change_a_digit() {
+        let labels: Vec<i64> = (0..400).map(|item| item * item % 7).collect();
+        let [database, queries] =
+            [&labels[..], &labels[..333]].map(|l| set(Labels::Single(l.to_vec())));
+        let predicted: Vec<u32> = (0..400).map(|item| item * 5 % 7).collect();
+        let scores = |rows: Range<usize>| {
+            Ok(rows
+                .flat_map(|row| (0..7).map(move |class| (row * (class + 3) % 11) as f32))
+                .collect())
+        };
+        let of = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| posterior_map((&database, &queries), &predicted, 7, scores).unwrap())
+        };
+        let one = of(1);
+        assert!((2..9).all(|threads| of(threads) == one), "{one}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::source::Source;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::system::{read_at, write_at};
 
 /// The end of a complete file. Its number is increased when the format or the decoding of pictures changes.
@@ -150,13 +151,8 @@ impl Cache {
     ) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
         let path = path_of(dir, key);
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        let made = fill(&temporary, key, decode)
-            .and_then(|()| std::fs::rename(&temporary, &path).map_err(Error::io(&path)));
-        if made.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
-        made?;
+        let temporary = path.with_extension(format!("{}.tmp", files::random_word()));
+        files::replace(&path, &temporary, |temporary| fill(temporary, key, decode))?;
         let unreadable = || std::io::Error::other("it cannot be read back after it was written");
         Self::open(dir, key).ok_or_else(|| Error::io(&path)(unreadable()))
     }

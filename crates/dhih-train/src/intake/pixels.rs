@@ -95,7 +95,8 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     if let Some(dir) = &intake.cache {
         let key = CacheKey::of(&intake.source, &sources, intake.shape, intake.reader.limits());
         // What is kept in memory is read completely at once, so that damage is detected here and the cache is made anew.
-        let whole = Cache::open(dir, &key).and_then(|cache| match in_memory {
+        let usable = Cache::open(dir, &key).filter(|cache| is_up_to_date(cache, &sources, intake));
+        let whole = usable.and_then(|cache| match in_memory {
             true => cache.read_all().ok().map(|pixels| (cache, Some(pixels))),
             false => Some((cache, None)),
         });
@@ -175,6 +176,20 @@ pub(crate) fn load(sources: Vec<Source>, intake: &Intake) -> Result<Loaded> {
     Ok(Loaded { pixels, kept, skipped, digest: digest.finalize().into() })
 }
 
+/// Whether the files that could not be read when the cache was made cannot be read now either. The key of a cache does not tell: a disk that is
+/// back, or a right to read, changes neither the size nor the time of a file.
+fn is_up_to_date(cache: &Cache, sources: &[Source], intake: &Intake) -> bool {
+    let is_unreadable = |reason: &Reason| matches!(reason, Reason::Unreadable { .. });
+    let was_unreadable =
+        |result: &Result<[u8; 32], Reason>| result.as_ref().is_err_and(is_unreadable);
+    let mut results = cache.results().iter().zip(sources);
+    results.all(|(result, source)| {
+        let is_so_now =
+            || source.read(intake.reader.limits()).is_err_and(|now| is_unreadable(&now));
+        !was_unreadable(result) || is_so_now()
+    })
+}
+
 /// The content of a cache of these pictures, with their pixels if they are kept in memory.
 fn from_cache(sources: &[Source], cache: Cache, pixels: Option<Vec<u8>>) -> Loaded {
     let mut digest = Sha256::new();
@@ -199,4 +214,43 @@ fn from_cache(sources: &[Source], cache: Cache, pixels: Option<Vec<u8>>) -> Load
         }
     };
     Loaded { pixels, kept, skipped, digest: digest.finalize().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use dhih_model::image::Limits;
+
+    use super::*;
+
+    /// A network share that was away for a moment once left its pictures out of every later run.
+    #[test]
+    fn a_picture_that_can_be_read_again_is_no_longer_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::RgbImage::new(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
+        let readable = Source::Bytes { name: "a.png".into(), bytes: png.into_inner().into() };
+        // A folder can be opened, but not be read as a file.
+        let unreadable = Source::File(dir.path().to_owned());
+        let intake = Intake {
+            shape: InputShape::new(8, 8, 3),
+            memory: usize::MAX,
+            reader: Arc::new(PictureReader::new(Limits::files())),
+            cache: Some(dir.path().join("cache")),
+            source: "pictures".to_owned(),
+            progress: Progress::Silent,
+        };
+        let folder = intake.cache.clone().unwrap();
+        let loaded = |source: &Source| {
+            let sources = vec![source.clone()];
+            let key = CacheKey::of("pictures", &sources, intake.shape, intake.reader.limits());
+            let away = Reason::unreadable(&std::io::ErrorKind::TimedOut.into());
+            let made = Cache::make(&folder, &key, |_, _| Err(away.clone())).unwrap();
+            assert_eq!(made.results(), [Err(away)]);
+            load(sources, &intake).unwrap()
+        };
+        assert_eq!(loaded(&readable).kept, [0]);
+        // The cache is used: it has the reason of the time when it was made.
+        let skipped = loaded(&unreadable).skipped;
+        assert!(skipped[0].reason.to_string().contains("timed out"), "{skipped:?}");
+    }
 }

@@ -30,7 +30,8 @@ impl Source {
         }
     }
 
-    fn read(&self, limits: &Limits) -> Result<Cow<'_, [u8]>, Reason> {
+    /// The encoded picture, or why it cannot be had.
+    pub(super) fn read(&self, limits: &Limits) -> Result<Cow<'_, [u8]>, Reason> {
         match self {
             Self::File(path) => match walk::read_picture(path, limits) {
                 // The file was named in a list, so that its extension does not matter.

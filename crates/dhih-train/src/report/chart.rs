@@ -6,6 +6,7 @@ use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
+use super::png;
 use crate::error::{Error, Result};
 
 /// Width and height of a chart, in pixels.
@@ -134,10 +135,14 @@ pub(super) fn bars(titles: Titles<'_>, series: &[(&str, Vec<f64>)]) -> Result<St
     })
 }
 
-/// A square matrix of values from -1 to 1: blue below 0, orange above, white at 0.
+/// A square matrix of values from -1 to 1: blue below 0, orange above, white at 0. Its cells are the pixels of one picture: a rectangle for each of
+/// them would make a page of 100 MB for codes of 1,024 bits.
 pub(super) fn matrix(titles: Titles<'_>, values: &[Vec<f64>]) -> Result<String> {
     let n = values.len() as f64;
-    drawn(|root| {
+    let pixels: Vec<u8> = values.iter().flatten().flat_map(|value| colour_of(*value)).collect();
+    let picture = png::data_uri(&pixels, [values.len(), values.len(), 3])?;
+    let mut place = (0..0, 0..0);
+    let svg = drawn(|root| {
         let mut chart = frame(root, titles, (0.0..n, n..0.0))?;
         chart
             .configure_mesh()
@@ -147,17 +152,25 @@ pub(super) fn matrix(titles: Titles<'_>, values: &[Vec<f64>]) -> Result<String> 
             .x_label_formatter(&|x| short(*x))
             .y_label_formatter(&|y| short(*y))
             .draw()?;
-        let cells = values.iter().enumerate().flat_map(|(row, values)| {
-            values.iter().enumerate().map(move |(column, value)| {
-                let [x, y] = [column as f64, row as f64];
-                let strong = if *value < 0.0 { COLOURS[0] } else { COLOURS[1] };
-                let style = strong.mix(value.abs().min(1.0)).filled();
-                Rectangle::new([(x, y), (x + 1.0, y + 1.0)], style)
-            })
-        });
-        chart.draw_series(cells)?;
+        place = chart.plotting_area().get_pixel_range();
         Ok(())
-    })
+    })?;
+    let (x, y) = place;
+    let image = format!(
+        "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" href=\"{picture}\"/>\n",
+        x.start,
+        y.start,
+        x.len(),
+        y.len()
+    );
+    Ok(svg.replace("</svg>", &format!("{image}</svg>")))
+}
+
+/// The colour of a value from -1 to 1 on a white ground.
+fn colour_of(value: f64) -> [u8; 3] {
+    let RGBColor(red, green, blue) = if value < 0.0 { COLOURS[0] } else { COLOURS[1] };
+    let part = value.abs().min(1.0);
+    [red, green, blue].map(|strong| (255.0 - part * (255.0 - f64::from(strong))).round() as u8)
 }
 
 type Root<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -182,6 +195,7 @@ fn legend<'r, 'a: 'r>(chart: &mut Chart<'r, 'a>) -> Result<(), Failure> {
     Ok(labels.background_style(WHITE.mix(0.8)).label_font((FONT, 12)).draw()?)
 }
 
+/// The SVG of what `draw` draws.
 fn drawn(draw: impl FnOnce(&Root<'_>) -> Result<(), Failure>) -> Result<String> {
     let mut text = String::new();
     let painted = {
@@ -236,8 +250,31 @@ mod tests {
             assert!(svg.contains("A &amp; B") && svg.ends_with("</svg>\n"), "{svg}");
         }
         assert!(line.contains("polyline") && bar.contains("rect"));
-        let matrix = matrix(TITLES, &[vec![1.0, -0.5], vec![-0.5, 1.0]]).unwrap();
-        assert!(matrix.contains("#0072B2") && matrix.contains("#D55E00"));
+    }
+
+    #[test]
+    fn a_matrix_is_one_picture_of_its_cells() {
+        let strip = |svg: &str| svg.lines().filter(|line| !line.contains("<image")).count();
+        let small = matrix(TITLES, &[vec![1.0, -0.5], vec![-0.5, 1.0]]).unwrap();
+        assert!(small.contains("A &amp; B") && small.ends_with("</svg>\n"), "{small}");
+        let wanted = "href=\"data:image/png;base64,";
+        assert_eq!(small.matches(wanted).count(), 1, "{small}");
+        let (_, data) = small.split_once(wanted).unwrap();
+        let png = base64::Engine::decode(
+            &base64::engine::general_purpose::STANDARD,
+            data.split_once('"').unwrap().0,
+        );
+        let picture = image::load_from_memory(&png.unwrap()).unwrap().into_rgb8();
+        let expected = [[213, 94, 0], [128, 185, 217], [128, 185, 217], [213, 94, 0]];
+        assert_eq!(picture.as_raw()[..], expected.concat()[..]);
+        // A large one has no more elements, and the page stays small.
+        let noise = |i: usize| ((i * 7919) % 1009) as f64 / 1009.0 - 0.5;
+        let values: Vec<Vec<f64>> = (0..1024)
+            .map(|row| (0..1024).map(|column| noise(row * 1024 + column)).collect())
+            .collect();
+        let large = matrix(TITLES, &values).unwrap();
+        assert!(large.len() < 5_000_000, "{} bytes", large.len());
+        assert!(strip(&large) < strip(&small) + 40);
     }
 
     #[test]

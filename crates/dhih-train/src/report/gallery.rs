@@ -1,13 +1,11 @@
 //! Queries with their nearest neighbours, relevant and not, as pictures within the page.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use dhih_index::{CodeSet, Flat, Labels};
-use image::{ColorType, ImageEncoder, codecs::png::PngEncoder};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
 use super::page::escape;
+use super::png;
 use crate::error::{Error, Result};
 use crate::run::run_dir::RunDir;
 
@@ -97,13 +95,8 @@ impl Pictures<'_> {
             return Ok(format!("<span>{}</span>", escape(label)));
         }
         let pixels = &tensor.data()[i * height * width * channels..][..height * width * channels];
-        let colour = if *channels == 1 { ColorType::L8 } else { ColorType::Rgb8 };
-        let mut png = Vec::new();
-        PngEncoder::new(&mut png)
-            .write_image(pixels, *width as u32, *height as u32, colour.into())
-            .map_err(|error| Error::Chart { reason: error.to_string() })?;
-        let (data, label) = (STANDARD.encode(png), escape(label));
-        Ok(format!("<img src=\"data:image/png;base64,{data}\" alt=\"{label}\" title=\"{label}\">"))
+        let (uri, label) = (png::data_uri(pixels, [*height, *width, *channels])?, escape(label));
+        Ok(format!("<img src=\"{uri}\" alt=\"{label}\" title=\"{label}\">"))
     }
 }
 

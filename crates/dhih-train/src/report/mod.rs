@@ -4,6 +4,7 @@ mod bits;
 mod chart;
 mod gallery;
 pub(crate) mod page;
+mod png;
 pub(crate) mod tensorboard;
 
 use dhih_index::CodeSet;

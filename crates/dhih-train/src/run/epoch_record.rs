@@ -17,7 +17,7 @@ pub struct EpochRecord {
     pub learning_rate: f64,
     /// Training throughput.
     pub images_per_second: f64,
-    /// Seconds since the run began, over all its parts.
+    /// Seconds of the epochs so far, over all parts of the run. Evaluating held-out images and saving the state after an epoch are not in it.
     pub seconds: f64,
     /// The mAP of the held-out images among themselves, each compared with all others except itself; absent where none are held out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

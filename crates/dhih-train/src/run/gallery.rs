@@ -8,8 +8,8 @@ use dhih_model::InputShape;
 
 use crate::dataset::{Dataset, fit};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::protocol::Split;
-use crate::run::run_dir::RunDir;
 use crate::settings::gallery::GalleryChoice;
 
 /// The longest side of a thumbnail, in pixels.
@@ -33,15 +33,9 @@ pub(crate) fn write(
         GalleryChoice::Queries => &[],
         GalleryChoice::All => &split.database[..],
     };
-    let temporary = path.with_extension("safetensors.tmp");
-    let written = write_parts(&temporary, dataset, [database, &split.queries]);
-    match written {
-        Ok(()) => std::fs::rename(&temporary, path).map_err(Error::io(path)),
-        Err(error) => {
-            let _ = std::fs::remove_file(&temporary);
-            Err(error)
-        }
-    }
+    files::replace(path, &path.with_extension("safetensors.tmp"), |temporary| {
+        write_parts(temporary, dataset, [database, &split.queries])
+    })
 }
 
 /// Thumbnails of a database of unknown size, written one part after the other.
@@ -84,15 +78,10 @@ impl Thumbnails {
     /// # Errors
     /// As [`Self::add`].
     pub(crate) fn finish(mut self) -> Result<()> {
-        let temporary = self.path.with_extension("safetensors.tmp");
-        let copied = self.copy_to(&temporary);
-        match copied {
-            Ok(()) => std::fs::rename(&temporary, &self.path).map_err(Error::io(&self.path)),
-            Err(error) => {
-                let _ = std::fs::remove_file(&temporary);
-                Err(error)
-            }
-        }
+        let path = self.path.clone();
+        files::replace(&path, &path.with_extension("safetensors.tmp"), |temporary| {
+            self.copy_to(temporary)
+        })
     }
 
     fn copy_to(&mut self, path: &Path) -> Result<()> {
@@ -123,11 +112,6 @@ fn write_parts(path: &Path, dataset: &Dataset, parts: [&[usize]; 2]) -> Result<(
         file.write_all(&dataset.gather_fitted(rows, shape)?).map_err(Error::io(path))?;
     }
     let file = file.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
-    // The file gets the permissions of the run's other files, because a run may be served by other users.
-    let like = path.with_file_name(RunDir::CONFIG);
-    if let Ok(metadata) = std::fs::metadata(like) {
-        file.set_permissions(metadata.permissions()).map_err(Error::io(path))?;
-    }
     file.sync_all().map_err(Error::io(path))
 }
 

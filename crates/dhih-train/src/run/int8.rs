@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use dhih_index::{CodeSet, Codes};
-use dhih_model::image::PictureReader;
+use dhih_model::image::{Limits, PictureReader};
 use dhih_model::walk::{LeftOut, Walk};
-use dhih_model::{Calibration, Encoder, checkpoint};
+use dhih_model::{Calibration, Encoder, InputShape, checkpoint};
 
 use crate::dataset::{Dataset, DatasetConfig};
 use crate::error::{Error, Result};
@@ -24,7 +24,8 @@ pub struct CalibrationConfig<'a> {
     pub run: &'a Path,
     /// Folders of pictures that are like those to be encoded; where there are none, the run's training images are taken.
     pub pictures: &'a [PathBuf],
-    /// Images that are measured, spread over those that there are.
+    /// Images that are measured, spread over those that there are. Of `pictures` up to 1,000 others are compared; of so few that there are no
+    /// others, half are measured and half are compared.
     pub images: usize,
     /// Whether a bar tells how far it is.
     pub progress: Progress,
@@ -37,7 +38,7 @@ pub struct Agreement {
     pub layers: usize,
     /// Images that were measured.
     pub images: usize,
-    /// Other images, by which codes are compared: a run's queries.
+    /// Other images, by which codes are compared: a run's queries, or others of the pictures that were given.
     pub compared: usize,
     /// The share of their bits that are the same.
     pub agreement: f64,
@@ -50,11 +51,11 @@ pub struct Agreement {
 /// Images by which codes are compared, at most.
 const COMPARED: usize = 1000;
 
-/// Measures, writes the calibration into the run's directory, and compares codes.
+/// Measures, writes the calibration into the run's directory, and compares codes. Pictures that cannot be used are added to `left_out`.
 ///
 /// # Errors
 /// Where the run, its data or the pictures cannot be read, there are no images, or the network has no form in integers.
-pub fn calibrate(config: &CalibrationConfig<'_>) -> Result<Agreement> {
+pub fn calibrate(config: &CalibrationConfig<'_>, left_out: &mut LeftOut) -> Result<Agreement> {
     let model = config.run.join(RunDir::MODEL);
     let (network, model_sha256) = checkpoint::load(&model, &Device::Cpu)?;
     let input = network.config().input;
@@ -74,34 +75,15 @@ pub fn calibrate(config: &CalibrationConfig<'_>) -> Result<Agreement> {
         labelled = Some((run, dataset, rows));
         (measured, compared)
     } else {
-        let mut files = Vec::new();
-        for folder in config.pictures {
-            files.extend(Walk::pictures(folder).map_err(Error::io(folder))?.files);
-        }
-        let files: Vec<PathBuf> = spread(files.len(), config.images + COMPARED.min(config.images))
-            .iter()
-            .map(|at| files[*at].clone())
-            .collect();
-        let reader = PictureReader::new(Default::default());
-        let pictures = Pictures { files: &files, reader: &reader, input };
-        let (mut left_out, mut pixels) = (LeftOut::default(), Vec::new());
-        pictures.for_each_part((config.progress, "reading"), &mut left_out, |part, _| {
-            pixels.extend_from_slice(part);
-            Ok::<(), Error>(())
-        })?;
-        // Every second picture is measured, the others are compared; a single one serves for both.
-        let halves = [0, 1].map(|half| {
-            let images = pixels.chunks_exact(input.len()).skip(half).step_by(2);
-            images.flatten().copied().collect::<Vec<u8>>()
-        });
-        let [measured, compared] = halves;
-        let compared = if compared.is_empty() { measured.clone() } else { compared };
-        (measured, compared)
+        pictures(config, input, left_out)?
     };
     if measured.is_empty() {
-        let (path, reason) = (config.run.to_owned(), "there is no image to calibrate with");
-        let cure = "give --images FOLDER with pictures".to_owned();
-        return Err(Error::Data { path, reason: reason.to_owned(), cure });
+        let reason = "there is no image to calibrate with".to_owned();
+        let (path, cure) = match config.pictures.first() {
+            Some(folder) => (folder.as_path(), "give --images FOLDER with other pictures"),
+            None => (config.run, "give --images FOLDER with pictures"),
+        };
+        return Err(Error::Data { path: path.to_owned(), reason, cure: cure.to_owned() });
     }
     let calibration = Calibration::measure(&network, &model_sha256, &measured)?;
     let int8 = Encoder::int8(&network, model_sha256.clone(), &calibration)?;
@@ -134,6 +116,65 @@ pub fn calibrate(config: &CalibrationConfig<'_>) -> Result<Agreement> {
         map_f32: maps.map(|[map, _]| map),
         map_int8: maps.map(|[_, map]| map),
     })
+}
+
+/// The pixels of pictures in folders: of those that are measured, and of others by which codes are compared.
+fn pictures(
+    config: &CalibrationConfig<'_>,
+    input: InputShape,
+    left_out: &mut LeftOut,
+) -> Result<(Vec<u8>, Vec<u8>)> {
+    let mut files = Vec::new();
+    for folder in config.pictures {
+        let walk = Walk::pictures(folder).map_err(Error::io(folder))?;
+        files.extend(walk.files);
+        left_out.append(walk.left_out);
+    }
+    let Parts { chosen, is_compared } = Parts::of(files.len(), config.images);
+    let files: Vec<PathBuf> = chosen.iter().map(|at| files[*at].clone()).collect();
+    // The pictures are the user's own, as those that are encoded.
+    let reader = PictureReader::new(Limits::files());
+    let pictures = Pictures { files: &files, reader: &reader, input };
+    let mut pixels = Vec::new();
+    let usable = pictures.for_each_part((config.progress, "reading"), left_out, |part, _| {
+        pixels.extend_from_slice(part);
+        Ok::<(), Error>(())
+    })?;
+    let (mut measured, mut compared) = (Vec::new(), Vec::new());
+    for (number, image) in usable.into_iter().zip(pixels.chunks_exact(input.len())) {
+        let part = if is_compared[number] { &mut compared } else { &mut measured };
+        part.extend_from_slice(image);
+    }
+    // Where one part has no usable picture, the other serves for both.
+    Ok(match (measured.is_empty(), compared.is_empty()) {
+        (true, _) => (compared.clone(), compared),
+        (_, true) => (measured.clone(), measured),
+        _ => (measured, compared),
+    })
+}
+
+/// Which of a number of pictures are read, and what for.
+#[derive(Debug, PartialEq)]
+struct Parts {
+    /// Their numbers, evenly spread over all.
+    chosen: Vec<usize>,
+    /// For each of them, whether codes are compared by it; the others are measured.
+    is_compared: Vec<bool>,
+}
+
+impl Parts {
+    /// Of `count` pictures, `images` are measured, and of the others at most [`COMPARED`] are compared. Where there are no others, half of the
+    /// pictures are measured and half are compared.
+    fn of(count: usize, images: usize) -> Self {
+        let compared = match count.saturating_sub(images) {
+            0 => count / 2,
+            others => others.min(COMPARED),
+        };
+        let total = count.min(images.saturating_add(compared));
+        let mut is_compared = vec![false; total];
+        spread(total, compared).into_iter().for_each(|at| is_compared[at] = true);
+        Self { chosen: spread(count, total), is_compared }
+    }
 }
 
 /// The encoder of a run in integers, by the run's calibration.
@@ -197,5 +238,26 @@ mod tests {
         assert_eq!(spread(10, 5), [0, 2, 4, 6, 8]);
         assert_eq!(spread(3, 5), [0, 1, 2]);
         assert!(spread(0, 5).is_empty());
+    }
+
+    #[test]
+    fn as_many_pictures_are_measured_as_were_asked_for() {
+        for (count, images, measured, compared) in [
+            (5000, 3000, 3000, 1000),
+            (300, 256, 256, 44),
+            (20_000, 256, 256, 1000),
+            (40, 10, 10, 30),
+            (10, 256, 5, 5),
+            (7, usize::MAX, 4, 3),
+            (1, 1, 1, 0),
+            (0, 1, 0, 0),
+        ] {
+            let Parts { chosen, is_compared } = Parts::of(count, images);
+            assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]), "{count} {images}");
+            assert!(chosen.last().is_none_or(|last| *last < count), "{count} {images}");
+            assert_eq!(chosen.len(), is_compared.len());
+            let others = is_compared.iter().filter(|is_compared| **is_compared).count();
+            assert_eq!((chosen.len() - others, others), (measured, compared), "{count} {images}");
+        }
     }
 }

@@ -32,6 +32,7 @@ use crate::run::run_dir::{NewRun, RunConfig, RunDir};
 use crate::settings::gallery::GalleryChoice;
 use crate::settings::table::TrainConfig;
 use crate::train::device::device;
+use crate::train::trainer::LastStep;
 use crate::train::{parts, trainer};
 
 /// The content of `evaluation.json`: the metrics and everything that they depend on.
@@ -120,13 +121,14 @@ pub fn start_in(
     let (network, weights_sha256) = network(config, (&dataset, &split), progress)?;
     let stem = format!("{}-{}-{}", config.dataset.name(), loss.name(), config.bits);
     let run = RunDir::create(place, &stem)?;
-    run.write_json(RunDir::SPLIT, &split)?;
     let (version, train) = (RunDir::VERSION, config.clone());
     let (origin, resumed_by) = (Some(Origin::here()), Vec::new());
     let data_record = data.clone();
     let record =
         RunConfig { version, weights_sha256, train, data: data_record, origin, resumed_by };
+    // A directory with the settings is a run that can be resumed, so they come first.
     run.write_config(&record)?;
+    run.write_json(RunDir::SPLIT, &split)?;
     let evaluation = finish(config, network, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
 }
@@ -191,6 +193,9 @@ pub fn resume_with_data(
         network
     };
     note_origin(&run, record, progress)?;
+    if !run.file(RunDir::SPLIT).exists() {
+        run.write_json(RunDir::SPLIT, &split)?;
+    }
     let evaluation = finish(&config, network, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
 }
@@ -287,10 +292,17 @@ fn finish(
     let started = Instant::now();
     let source = Source::new((config, &network, &encoder), (dataset, split), run, progress)?;
     let config_of = |rows, keeps_values| EncodingConfig { rows, keeps_values };
+    let records = run.read_metrics()?;
+    let encode = |rows: EncodingConfig<'_>| {
+        source.encode(rows).map_err(|error| match records.last() {
+            Some(last) => LastStep::of(last, config, split.train.len()).explain(error),
+            None => error,
+        })
+    };
     let Encoded { set: database, classes: database_classes, .. } =
-        source.encode(config_of(&split.database, false))?;
+        encode(config_of(&split.database, false))?;
     let Encoded { set: queries, classes: query_classes, values } =
-        source.encode(config_of(&split.queries, true))?;
+        encode(config_of(&split.queries, true))?;
     let images = split.database.len() + split.queries.len();
     progress.line(format!(
         "encoded {images} images, {:.0} images/s",
@@ -329,7 +341,7 @@ fn finish(
         class_code_map,
         posterior_map,
         accuracy,
-        seconds: run.read_metrics()?.last().map_or(0.0, |record| record.seconds),
+        seconds: records.last().map_or(0.0, |record| record.seconds),
         seed: config.seed,
         commit: origin.as_ref().map_or(COMMIT, |origin| &origin.commit).to_owned(),
         origin,
@@ -341,7 +353,8 @@ fn finish(
     };
     run.write_json(RunDir::EVALUATION, &evaluation)?;
     run.write(RunDir::RESULTS, evaluation.to_csv().as_bytes())?;
-    // Thumbnails come last: the results are on disk before they are made.
+    // Thumbnails come last, because they can take long: results and `latest` are on disk before they are made.
+    run.make_latest(progress)?;
     let choice = config.gallery.unwrap_or_else(|| GalleryChoice::default_for(split));
     if config.gallery.is_none() && choice == GalleryChoice::Queries {
         progress.line(format!(
@@ -349,7 +362,6 @@ fn finish(
         ));
     }
     gallery::write(&run.file(RunDir::GALLERY), dataset, split, choice)?;
-    run.make_latest(progress)?;
     Ok(evaluation)
 }
 

@@ -1,4 +1,6 @@
-//! The directory of a run: names of its files, atomic writing, and the link `latest`.
+//! The directory of a run: names of its files, and how they are read and written. `latest.rs` finds the last run.
+
+mod latest;
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::progress::Progress;
 use crate::run::data_record::DataRecord;
 use crate::run::epoch_record::EpochRecord;
 use crate::run::origin::Origin;
 use crate::settings::table::TrainConfig;
-use crate::system::link_to_folder;
 
 /// The state of training, relative to the run's directory.
 const STATE: &str = "checkpoint/state.safetensors";
@@ -104,10 +104,35 @@ impl RunDir {
     /// The split.
     pub const SPLIT: &str = "split.json";
 
+    /// The names of what a run consists of. [`Self::create`] takes no directory that has one of them, because a new run would replace it.
+    pub(crate) const ALL: [&str; 21] = [
+        Self::CONFIG,
+        Self::MODEL,
+        Self::CALIBRATION,
+        Self::TEXT,
+        Self::CODES,
+        "codes.safetensors.files.txt",
+        "codes.safetensors.files.jsonl",
+        Self::QUERIES,
+        Self::QUERY_VALUES,
+        Self::GALLERY,
+        Self::EVALUATION,
+        Self::RESULTS,
+        Self::METRICS,
+        Self::FEATURES,
+        Self::EVENTS,
+        Self::REPORT,
+        Self::DIVERGED,
+        Self::INDEX,
+        Self::PHOTOS,
+        Self::SPLIT,
+        "checkpoint",
+    ];
+
     /// Makes a new directory. A numbered one is called `stem` and its number.
     ///
     /// # Errors
-    /// When it cannot be made, or already contains a run.
+    /// When it cannot be made, or already contains a file of a run, even if it is no whole run.
     pub fn create(place: &NewRun, stem: &str) -> Result<Self> {
         let path = match place {
             NewRun::At(path) => {
@@ -116,66 +141,37 @@ impl RunDir {
             }
             NewRun::NumberedIn(runs) => next_free(runs, stem)?,
         };
-        if [Self::CONFIG, Self::MODEL].iter().any(|name| path.join(name).exists()) {
-            let expected = "a new directory, or --resume to go on with this run".to_owned();
-            return Err(Error::Config {
-                name: "run_dir",
-                got: path.display().to_string(),
-                expected,
-            });
-        }
-        Ok(Self { path })
+        let has = |name: &&&str| path.join(name).symlink_metadata().is_ok();
+        let Some(found) = Self::ALL.iter().find(has) else { return Ok(Self { path }) };
+        let expected = match *found {
+            Self::CONFIG => "a new directory, or --resume to go on with this run",
+            _ => "a new directory: nothing is replaced",
+        };
+        Err(Error::Config {
+            name: "run_dir",
+            got: format!("{}, which has {found}", path.display()),
+            expected: expected.to_owned(),
+        })
     }
 
     /// Opens an existing run.
     ///
     /// # Errors
-    /// When it has no configuration.
+    /// When it has no configuration, as the directories that [`photos`](crate::photos) makes.
     pub fn open(path: &Path) -> Result<Self> {
         let path = &dhih_manual::through_latest(path);
+        if !path.join(Self::CONFIG).is_file() && path.join(Self::PHOTOS).is_file() {
+            let reason = "it is of `dhih-train photos`, and has neither settings nor an evaluation";
+            let cure =
+                "use its model, its codes or its index; in Python: Encoder, read_codes or Index";
+            let (reason, cure) = (reason.to_owned(), cure.to_owned());
+            return Err(Error::Data { path: path.to_owned(), reason, cure });
+        }
         if !path.join(Self::CONFIG).is_file() {
             let reason = format!("it has no {}", Self::CONFIG);
             return Err(Error::Run { path: path.to_owned(), reason });
         }
         Ok(Self { path: path.to_owned() })
-    }
-
-    /// The run that was interrupted last in a folder of runs: the one without an evaluation whose state or settings are the newest.
-    ///
-    /// # Errors
-    /// When the folder cannot be read, or all its runs are complete.
-    pub fn last_unfinished(runs: &Path) -> Result<Self> {
-        let mut found: Option<(std::time::SystemTime, PathBuf)> = None;
-        let entries = match std::fs::read_dir(runs) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            entries => Some(entries.map_err(Error::io(runs))?),
-        };
-        for entry in entries.into_iter().flatten() {
-            let path = entry.map_err(Error::io(runs))?.path();
-            // `latest` is a link to a run that is listed under its own name.
-            let is_run = !path.is_symlink() && path.join(Self::CONFIG).is_file();
-            if !is_run || path.join(Self::EVALUATION).exists() {
-                continue;
-            }
-            let changed = [Self::CONFIG, Self::METRICS, STATE]
-                .iter()
-                .filter_map(|name| path.join(name).metadata().ok()?.modified().ok())
-                .max();
-            if let Some(changed) = changed
-                && found.as_ref().is_none_or(|(newest, _)| changed > *newest)
-            {
-                found = Some((changed, path));
-            }
-        }
-        match found {
-            Some((_, path)) => Self::open(&path),
-            None => Err(Error::Config {
-                name: "resume",
-                got: format!("last, but no run in {} was cut off", runs.display()),
-                expected: "the directory of a run, or --runs-dir with another folder of runs"
-                    .to_owned(),
-            }),
-        }
     }
 
     /// The directory.
@@ -310,53 +306,6 @@ impl RunDir {
         }
     }
 
-    /// Lets `latest`, beside this run, lead to it: a link, or a file with the name of the run's folder where the file system has no links.
-    /// Anything else of that name is left as it is, and told; so is that neither can be made.
-    ///
-    /// # Errors
-    /// When the current folder is gone.
-    pub fn make_latest(&self, progress: Progress) -> Result<()> {
-        if let Some(note) = self.link_latest(link_to_folder)? {
-            progress.line(note);
-        }
-        Ok(())
-    }
-
-    /// As [`Self::make_latest`], with what makes a link; gives what is to be told.
-    fn link_latest(
-        &self,
-        link_to_folder: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
-    ) -> Result<Option<String>> {
-        let absolute = std::path::absolute(&self.path).map_err(Error::io(&self.path))?;
-        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-            return Ok(None);
-        };
-        let (link, temporary) = (parent.join("latest"), parent.join(".latest.tmp"));
-        if name == "latest" {
-            return Ok(None);
-        }
-        let (shown, run) = (link.display(), self.path.display());
-        let is_other = link.symlink_metadata().is_ok_and(|link| !link.is_symlink());
-        if is_other && dhih_manual::latest_in(parent).is_none() {
-            return Ok(Some(format!(
-                "NOTE: {shown} is no link, and stays as it is: commands that take the last run by default do not take this one\n\
-                 hint: `mv {shown} {shown}-copied && ln -s {} {shown}`, or name the run, {run}",
-                name.display()
-            )));
-        }
-        // A run that was killed here leaves this file behind.
-        let _ = std::fs::remove_file(&temporary);
-        let made = link_to_folder(name.as_ref(), &temporary)
-            .or_else(|_| std::fs::write(&temporary, format!("{}\n", name.display())))
-            .and_then(|()| std::fs::rename(&temporary, &link));
-        Ok(made.err().map(|cause| {
-            format!(
-                "NOTE: {shown} cannot be made ({cause}): commands that take the last run by default do not take this one\n\
-                 hint: name the run, `--run {run}`"
-            )
-        }))
-    }
-
     fn wrong(&self, name: &str, error: &dyn std::fmt::Display) -> Error {
         Error::Run { path: self.file(name), reason: error.to_string() }
     }
@@ -375,6 +324,3 @@ fn next_free(runs: &Path, stem: &str) -> Result<PathBuf> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,7 +9,7 @@ use dhih_model::{HashLayerConfig, InputShape, Views};
 use crate::dataset::DatasetConfig;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::settings::table::TrainConfig;
+use crate::settings::table::{TrainConfig, TrainOptions};
 use crate::train::augment::Augmentation;
 use crate::train::optim::{FilterRates, OptimizerConfig};
 use crate::train::weight_average::Averaging;
@@ -175,6 +175,7 @@ impl TrainConfig {
             }
             None => self.loss.check()?,
         }
+        self.check_as_toml()?;
         let Some(last) = self.train_last else { return Ok(()) };
         let (backbone, blocks) = (self.backbone.name(), self.backbone.blocks()?);
         match (1..=blocks).contains(&last) {
@@ -185,6 +186,30 @@ impl TrainConfig {
                 expected: format!("1 to {blocks}, the number of blocks of {backbone}"),
             }),
         }
+    }
+
+    /// Checks that `config.toml` can have every value. TOML has no numbers of 2^63 or more.
+    fn check_as_toml(&self) -> Result<()> {
+        let json = serde_json::to_value(self).unwrap_or_default();
+        let is_too_large =
+            |name: &&&str| json[**name].as_u64().is_some_and(|n| i64::try_from(n).is_err());
+        match TrainOptions::NAMES.iter().find(is_too_large) {
+            Some(&name) => Err(Error::Config {
+                name,
+                got: json[name].to_string(),
+                expected: format!("at most {}", i64::MAX),
+            }),
+            None => self.as_toml().map(drop),
+        }
+    }
+
+    /// The settings as in `config.toml`.
+    fn as_toml(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).map_err(|error| Error::Config {
+            name: "a setting",
+            got: format!("not as TOML can have it: {error}"),
+            expected: "paths in UTF-8 and numbers below 2^63".to_owned(),
+        })
     }
 
     /// Whether some weights stay as in the pretrained file; the training state of a run does not contain these.
@@ -206,18 +231,20 @@ impl TrainConfig {
 
     /// The differences to `other`, as lines of `name: ours, theirs` in the order of `config.toml`. The place of the data does not count; its
     /// digest tells whether it is the same.
-    pub fn differences(&self, other: &Self) -> Vec<String> {
-        let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
-        let (ours, theirs) = (table(self), table(other));
+    ///
+    /// # Errors
+    /// When a setting is none that `config.toml` can have.
+    pub fn differences(&self, other: &Self) -> Result<Vec<String>> {
+        let (ours, theirs) = (self.as_toml()?, other.as_toml()?);
         let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
         let shown =
             |value: Option<&toml::Value>| value.map_or("none".to_owned(), |v| v.to_string());
         let differing = names
             .into_iter()
             .filter(|name| *name != "data_dir" && ours.get(*name) != theirs.get(*name));
-        differing
+        Ok(differing
             .map(|name| format!("{name}: {}, {}", shown(ours.get(name)), shown(theirs.get(name))))
-            .collect()
+            .collect())
     }
 
     /// The augmentation of images whose channels have the means `means`, on a scale of 0 to 1.

@@ -105,7 +105,7 @@ impl LossOptions {
     /// Sets a constant of the HI loss that has its own flag.
     ///
     /// # Errors
-    /// When the loss is another one, or the constant is set already.
+    /// When the loss is another one, or the constant has another value already.
     pub(crate) fn set_hi(
         &mut self,
         flag: &'static str,
@@ -121,8 +121,10 @@ impl LossOptions {
             return wrong(got, "the loss hi; --loss-param sets the constants of others");
         }
         match self.constants.insert(constant.to_owned(), value.clone()) {
-            Some(other) => wrong(format!("{value}, and as constant of the loss {other}"), "one"),
-            None => Ok(()),
+            Some(other) if !is_equal(&value, &other) => {
+                wrong(format!("{value}, and as constant of the loss {other}"), "one")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -156,6 +158,12 @@ impl LossOptions {
         let Loss::Hi(hi) = given(Loss::Hi(Hi::of_mode(mode)), "mu")? else { return Ok(loss) };
         Ok(Loss::Hi(Hi { lambda_q: Hi::default_lambda_q(mode, hi.mu), ..hi }))
     }
+}
+
+/// Whether two constants are equal, as a whole number may be written for a fraction.
+fn is_equal(a: &Value, b: &Value) -> bool {
+    let number = |value: &Value| value.as_float().or(value.as_integer().map(|n| n as f64));
+    a == b || number(a).is_some_and(|a| number(b) == Some(a))
 }
 
 fn with(loss: Loss, constant: &str, value: &Value) -> Result<Loss> {
@@ -273,6 +281,9 @@ mod tests {
         hi.set_hi("hi_alpha", "alpha", Some(Value::Float(0.5))).unwrap();
         let twice = hi.set_hi("hi_alpha", "alpha", Some(Value::Float(0.6))).unwrap_err();
         assert!(twice.to_string().contains("hi_alpha is 0.6, and"), "{twice}");
+        let mut hi: LossOptions = "hi:alpha=1:mode=cosine".parse().unwrap();
+        hi.set_hi("hi_alpha", "alpha", Some(Value::Float(1.0))).unwrap();
+        hi.set_hi("hi_mode", "mode", Some(Value::String("cosine".into()))).unwrap();
         let mut csq: LossOptions = "csq".parse().unwrap();
         csq.set_hi("hi_alpha", "alpha", None).unwrap();
         let error = csq.set_hi("hi_alpha", "alpha", Some(Value::Float(0.5))).unwrap_err();

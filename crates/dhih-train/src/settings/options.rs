@@ -76,12 +76,26 @@ impl TrainOptions {
         toml::from_str(&text).map_err(|error| wrong(error.to_string()))
     }
 
+    /// The same options with all constants of the loss as parts of the loss, whichever flags gave them. Only then [`Self::or`] lets them override
+    /// those of other options.
+    ///
+    /// # Errors
+    /// When two flags give a constant different values, or a flag of the HI loss is given with another loss.
+    pub fn with_constants(mut self) -> Result<Self> {
+        let params = std::mem::take(&mut self.loss_param);
+        let mut loss = self.loss.take().unwrap_or_default().with_params(params);
+        loss.set_hi("hi_mode", "mode", self.hi_mode.take().map(Into::into))?;
+        loss.set_hi("hi_alpha", "alpha", self.hi_alpha.take().map(Into::into))?;
+        loss.set_hi("hi_lambda_q", "lambda_q", self.hi_lambda_q.take().map(Into::into))?;
+        Ok(Self { loss: Some(loss), ..self })
+    }
+
     /// Fills in the defaults and checks every value.
     ///
     /// # Errors
     /// Unknown names, with the nearest known one, and values out of range.
     pub fn resolve(self) -> Result<TrainConfig> {
-        let options = self.with_switches();
+        let options = self.with_switches().with_constants()?;
         let dataset = DatasetName::parse(options.dataset.as_deref().unwrap_or("demo"))?;
         // Small sets need a stronger weight decay; centred images should not be shifted.
         let (epochs, flip, shift, weight_decay) = match dataset {
@@ -117,10 +131,7 @@ impl TrainOptions {
         let side = backbone.default_side();
         let wanted = weights.is_some() || dataset.is_of_pictures() || side > 32;
         let bits = options.bits.unwrap_or(48);
-        let mut loss = options.loss.unwrap_or_default().with_params(options.loss_param);
-        loss.set_hi("hi_mode", "mode", options.hi_mode.map(Into::into))?;
-        loss.set_hi("hi_alpha", "alpha", options.hi_alpha.map(Into::into))?;
-        loss.set_hi("hi_lambda_q", "lambda_q", options.hi_lambda_q.map(Into::into))?;
+        let loss = options.loss.unwrap_or_default();
         let config = TrainConfig {
             strict: options.strict.unwrap_or(false),
             data_dir,
@@ -274,6 +285,38 @@ mod tests {
             let error = options.resolve().unwrap_err().to_string();
             assert!(error.contains("clip_norm"), "{error}");
         }
+    }
+
+    /// A seed that TOML cannot have was written to `config.toml`, which then could not be read: the evaluation of a finished training was lost.
+    #[test]
+    fn what_a_file_cannot_have_is_refused_before_training() {
+        let most = i64::MAX as u64;
+        let of = |seed: u64, patience: usize| TrainOptions {
+            seed: Some(seed),
+            split_seed: Some(seed),
+            max_pixels: Some(seed),
+            patience: Some(patience),
+            validation: Some(0.1),
+            ..TrainOptions::default()
+        };
+        let config = of(most, most as usize).resolve().unwrap();
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), config);
+        let error = of(0, usize::MAX).resolve().unwrap_err().to_string();
+        assert!(error.starts_with("patience is 18446744073709551615, expected at most"), "{error}");
+        for name in ["split_seed", "max_pixels", "seed"] {
+            let mut wrong = config.clone();
+            match name {
+                "split_seed" => wrong.split_seed = most + 1,
+                "max_pixels" => wrong.max_pixels = Some(most + 1),
+                _ => wrong.seed = most + 1,
+            }
+            let error = wrong.check().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name} is 9223372036854775808")), "{error}");
+            // Two settings of which one cannot be written were taken for equal.
+            assert!(wrong.differences(&config).is_err(), "{name}");
+        }
+        assert!(config.differences(&config).unwrap().is_empty());
     }
 
     #[test]

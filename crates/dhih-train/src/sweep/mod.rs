@@ -148,7 +148,7 @@ fn one(options: TrainOptions, path: &Path, progress: Progress) -> Result<Outcome
     let done = match RunDir::open(path) {
         Err(_) => run::start(&config, Some(path), progress),
         Ok(run) => {
-            let differences = config.differences(&run.read_config()?.train);
+            let differences = config.differences(&run.read_config()?.train)?;
             if !differences.is_empty() {
                 return Err(Error::Config {
                     name: "sweep",
@@ -160,7 +160,7 @@ fn one(options: TrainOptions, path: &Path, progress: Progress) -> Result<Outcome
                     expected: "another --dir, or the settings that the sweep began with".to_owned(),
                 });
             }
-            if run.file(RunDir::EVALUATION).exists() {
+            if run.is_complete() {
                 return Ok(Outcome::Evaluated(run.read_json(RunDir::EVALUATION)?));
             }
             if run.file(RunDir::DIVERGED).exists() {

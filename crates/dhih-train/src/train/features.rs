@@ -1,7 +1,7 @@
 //! The features of a frozen backbone for images, and for their mirror images where these are trained on or encoded. They are computed once,
 //! stored in a file and read in every epoch. Other runs use them, too, where the files have a folder of their own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::progress::Progress;
 use crate::run::run_dir::{RunConfig, RunDir};
 
@@ -153,9 +154,8 @@ fn read(path: &Path, key: &str, tensors: &[&str], rows: usize) -> Option<Vec<Ten
 
 fn write(path: &Path, contents: &Contents) -> Result<()> {
     // Runs that share a folder may write at the same time.
-    let own: PathBuf = path.with_extension(format!("{}.safetensors", std::process::id()));
-    checkpoint::write(contents, &own)?;
-    std::fs::rename(&own, path).map_err(Error::io(path))
+    let own = path.with_extension(format!("{}.tmp", files::random_word()));
+    files::replace(path, &own, |own| Ok(checkpoint::write(contents, own).map(drop)?))
 }
 
 /// One pass in evaluation mode, which uses running statistics and does not change them. Returns a tensor `[rows, features]` for each name.

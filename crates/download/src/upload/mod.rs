@@ -265,9 +265,15 @@ impl Hub<'_> {
         let request = self.client.post(self.api("/commit/main"));
         let request = request.header(AUTHORIZATION, self.bearer());
         let request = request.header(CONTENT_TYPE, "application/x-ndjson").body(lines);
-        let response = self.send(request).await;
-        let response = response.map_err(|error| Error::Unconfirmed { source: Box::new(error) })?;
-        self.json(response, "the commit").await
+        let answer = match self.send(request).await {
+            Ok(response) => self.json(response, "the commit").await,
+            Err(error) => Err(error),
+        };
+        // Only a refusal of the hub itself says that nothing was committed. A gateway answers 5xx where the hub behind it has made the commit.
+        answer.map_err(|error| match error {
+            Error::Refused { status: 400..500, .. } => error,
+            error => Error::Unconfirmed { source: Box::new(error) },
+        })
     }
 
     fn api(&self, rest: &str) -> String {
@@ -307,7 +313,9 @@ impl Hub<'_> {
         }
         let header = response.headers().get("x-error-message");
         let header = header.and_then(|message| message.to_str().ok()).map(str::to_owned);
-        let body = self.stall.guard(response.text()).await?.unwrap_or_default();
+        // It is a refusal even where its text is cut or never comes.
+        let body = self.stall.guard(response.text()).await;
+        let body = body.ok().and_then(|body| body.ok()).unwrap_or_default();
         let told = || {
             let body: Value = serde_json::from_str(&body).ok()?;
             Some(body["error"].as_str()?.to_owned())

@@ -13,6 +13,7 @@ pub(super) use without::{of_pictures, of_vectors};
 mod with {
     use std::io::{BufWriter, stdin, stdout};
 
+    use dhih_train::Progress;
     use dhih_train::arrow_stream::{Coder, Encoded, encode};
 
     use super::{Codec, Encoder, Result};
@@ -30,11 +31,11 @@ mod with {
     fn stream(coder: Coder<'_>) -> Result<()> {
         let out = BufWriter::new(stdout().lock());
         let Encoded { rows, without_code } = encode(stdin().lock(), out, coder)?;
-        eprintln!(
+        Progress::Shown.line(format!(
             "{} codes of {} bits, {without_code} rows without one",
             rows - without_code,
             coder.bits()
-        );
+        ));
         Ok(())
     }
 }

@@ -98,8 +98,9 @@ impl Optimizer {
         Ok(Self { config, slots: slots.filter_map(Result::transpose).collect::<Result<_>>()? })
     }
 
-    /// Takes one step of gradient descent on `loss` and returns the value of the loss. If this value or the norm of the gradients is not finite,
-    /// nothing changes; for the latter NaN is returned.
+    /// Takes one step of gradient descent on `loss` and returns the value of the loss. If this value is not finite, nothing changes. Where
+    /// gradients are clipped and their norm is not finite, nothing changes either, and NaN is returned. Without clipping, the norm is not known:
+    /// such gradients spoil the weights, which the trainer checks at the end of an epoch.
     ///
     /// # Errors
     /// Those of candle.

@@ -1,6 +1,7 @@
 //! The training loop. `sums.rs` adds up the results of the batches of an epoch, `state.rs` saves and restores the state of the loop,
-//! `validation.rs` evaluates held-out images.
+//! `validation.rs` evaluates held-out images, and `divergence.rs` finds divergence that the loss does not show.
 
+mod divergence;
 mod state;
 mod sums;
 mod validation;
@@ -28,6 +29,7 @@ use crate::train::optim::{LossPart, Optimizer, Step};
 use crate::train::schedule::Schedule;
 use crate::train::weight_average::WeightAverage;
 
+pub(crate) use divergence::LastStep;
 use state::Begun;
 use sums::{Hits, Sums};
 
@@ -73,7 +75,8 @@ pub(crate) fn network(
         network.adapt_to(&dataset.gather_fitted(&some, input)?)?;
     }
     if let Some((weights, progress)) = weights {
-        let Loaded { loaded, unused } = weights.load_into(network.parameters())?;
+        let Loaded { loaded, unused } =
+            weights.load_into(network.parameters(), network.config().input)?;
         let sha256 = weights.sha256();
         let unused = if unused.is_empty() { "none".to_owned() } else { unused.join(", ") };
         progress.line(format!("weights: {loaded} tensors, unused: {unused}; sha256 {sha256}"));
@@ -84,7 +87,7 @@ pub(crate) fn network(
 /// Trains a network on the training part of `split`, from the saved state of the run where there is one.
 ///
 /// # Errors
-/// [`Error::Diverged`] where the loss is no longer finite; those of files, data and device.
+/// [`Error::Diverged`] where the loss, the weights or the codes of held-out images are no longer finite; those of files, data and device.
 pub(crate) fn train(
     config: &TrainConfig,
     network: Network,
@@ -113,14 +116,16 @@ pub(crate) fn train(
         }
         let mut record = trainer.epoch(number, run)?;
         trainer.begun = None;
-        if let Some(validation) = trainer.validate(run)? {
+        let last = LastStep::of(&record, config, split.train.len());
+        last.check(trainer.network.parameters())?;
+        if let Some(validation) = trainer.validate(run).map_err(|error| last.explain(error))? {
             record.validation_map = Some(validation.map);
             record.validation_accuracy = validation.accuracy;
         }
-        trainer.progress.line(record.line(config.epochs));
         trainer.records.push(record.clone());
         trainer.save(run)?;
         tensorboard::append(&run.file(RunDir::EVENTS), &record)?;
+        trainer.progress.line(record.line(config.epochs));
     }
     trainer.finish(run)
 }

@@ -7,6 +7,7 @@ use dhih_model::Pretrained;
 
 use super::WeightsSource;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::progress::Progress;
 
 /// The folder of files from the hub.
@@ -171,7 +172,7 @@ impl Fetched {
     fn beside(file: &HubFile) -> Self {
         let kept = file.kept();
         let kept_in = kept.parent().unwrap_or(Path::new(HUB_DIR)).to_owned();
-        let folder = kept_in.join(format!(".fetching-{}", std::process::id()));
+        let folder = kept_in.join(format!(".fetching-{}", files::random_word()));
         Self { folder, kept_in }
     }
 

@@ -1,4 +1,4 @@
-//! Where `latest` leads, on file systems with links and without.
+//! Where `latest` leads, on file systems with links and without, and which runs are complete.
 
 use super::*;
 
