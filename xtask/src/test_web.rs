@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::cargo::Binaries;
 use crate::console::print;
 use crate::step::Step;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, absolute};
 
 const EXAMPLE: &str = "Examples:
   cargo xtask test-web
@@ -101,7 +101,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     test(&guarded, "keys", &["--read-key", READ_KEY, "--admin-key", ADMIN_KEY])
 }
 
-/// Generates the TypeScript client from the description of a service, compiles it, and tries it there. Nothing is written beside its sources.
+/// Generates the TypeScript client from the description of a service, compiles it, and tries it there, in Node.js and in a browser. Nothing is
+/// written beside its sources.
 fn test_client(url: &str, workspace: &Workspace) -> Result<()> {
     let (sources, made) = (workspace.root().join(CLIENT), workspace.root().join(CLIENT_MADE));
     for folder in ["src", "test"] {
@@ -133,7 +134,16 @@ fn test_client(url: &str, workspace: &Workspace) -> Result<()> {
     show(&fetch)?;
     npm("generate", &["run", "generate"])?;
     npm("build", &["run", "build"])?;
-    npm("test", &["test", "--", url])
+    npm("test", &["test", "--", url])?;
+    let browser = Step::new("test the client in a browser", "node".as_ref(), workspace);
+    show(&browser.args([
+        "xtask/web/client.mjs",
+        url,
+        "--client",
+        CLIENT_MADE,
+        "--modules",
+        MODULES,
+    ]))
 }
 
 /// Names every program that is missing at once.
@@ -275,11 +285,6 @@ fn address(stdout: impl BufRead) -> Result<String> {
         }
     }
     bail!("step `serve` ended before it printed its address; its message is above")
-}
-
-fn absolute(directory: &Path) -> Result<PathBuf> {
-    std::path::absolute(directory)
-        .with_context(|| format!("{}: not a usable path", directory.display()))
 }
 
 #[cfg(test)]

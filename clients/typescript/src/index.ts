@@ -37,8 +37,8 @@ export interface Options {
   fetch?: typeof globalThis.fetch;
 }
 
-/** Paths that are of the service as a whole. */
-const WHOLE = /^\/v1\/(collections|session)(\/|$)/;
+/** Paths that are of a collection, not of the service as a whole. */
+const OF_COLLECTION = /^\/v1\/(?!(collections|session)([/?]|$))/;
 
 /** A service at a URL, or one of its collections. Ids above 2^53 - 1, which indexes that are built elsewhere may have, lose digits. */
 export class Client {
@@ -48,17 +48,18 @@ export class Client {
   constructor(url: string, { key, collection, fetch = globalThis.fetch }: Options = {}) {
     const base = url.replace(/\/+$/, "");
     // A name in a path is encoded; `openapi-fetch` knows the paths without it.
-    const named = (path: string) =>
-      collection === undefined || WHOLE.test(path) ? path : path.replace("/v1/", `/v1/collections/${encodeURIComponent(collection)}/`);
+    const named = (url: string) =>
+      collection === undefined ? url : base + url.slice(base.length).replace(OF_COLLECTION, `/v1/collections/${encodeURIComponent(collection)}/`);
     this.paths = createClient<paths>({
       baseUrl: base,
       headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
-      fetch: (request) => {
-        const target = new URL(request.url);
-        const prefix = new URL(base).pathname.replace(/\/$/, "");
-        target.pathname = prefix + named(target.pathname.slice(prefix.length));
-        return fetch(new Request(target, request));
+      // The address is complete when the request is made: one that is made from another request streams its body, which browsers refuse.
+      Request: class extends Request {
+        constructor(url: RequestInfo | URL, init?: RequestInit) {
+          super(typeof url === "string" ? named(url) : url, init);
+        }
       },
+      fetch: (request) => fetch(request),
     });
   }
 

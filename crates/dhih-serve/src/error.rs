@@ -129,6 +129,18 @@ pub enum Error {
         /// The index directory.
         path: PathBuf,
     },
+    /// The journal of a copy cannot end, because the copy would not be one any more.
+    #[error(
+        "{} is a copy that follows {primary}, and its journal says how far: leave --journal-mib 0 out, or promote it first with \
+         `dhih-serve promote --index {0}`",
+        path.display()
+    )]
+    JournalOfCopy {
+        /// The index directory.
+        path: PathBuf,
+        /// The address of the primary.
+        primary: String,
+    },
     /// The directory to promote is not the copy of a primary.
     #[error("{} is no copy that follows a primary: there is nothing to promote", path.display())]
     NotACopy {
@@ -312,7 +324,7 @@ impl Error {
             Self::Catalogue { .. } | Self::CatalogueVersion { .. } => "catalogue",
             Self::Index { .. } => "index",
             Self::Journal { .. } => "journal",
-            Self::IsFollower { .. } => "follower",
+            Self::IsFollower { .. } | Self::JournalOfCopy { .. } => "follower",
             Self::NotAFollower { .. } => "not_a_follower",
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => "store",

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 /// Answer of `GET /healthz` and `GET /readyz`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Health {
-    /// `/healthz`: `ok`. `/readyz`: `ready`, `loading`, `stopping` or `store_unavailable`.
+    /// `/healthz`: `ok`. `/readyz`: `ready`, `loading`, `stopping`, `lagging` or `store_unavailable`.
     pub status: &'static str,
     /// Indexed items, where model and index are loaded.
     #[serde(skip_serializing_if = "Option::is_none")]

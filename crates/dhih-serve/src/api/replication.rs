@@ -48,6 +48,9 @@ pub struct FollowSnapshot {
     /// The number of promotions in the history of the items.
     #[serde(default)]
     pub epoch: u64,
+    /// The random id of the history. Epochs of different histories say nothing about each other. Absent if an older program began it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
     /// The files of the snapshot.
     pub files: Vec<FollowFile>,
 }
@@ -71,6 +74,10 @@ pub struct Succession {
     pub epoch: u64,
     /// The position of the last change that the promoted service has of its former primary.
     pub position: String,
+    /// The random id of the history of the promoted service. A collection with the same id gives way even if it does not keep this position
+    /// any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
 }
 
 /// The answer of `POST /v1/replication/epoch`.

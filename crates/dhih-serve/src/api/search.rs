@@ -31,8 +31,9 @@ pub struct SearchParams {
     /// Orders hits of equal distance by how well their bits agree with the real values behind the query's code. For images, texts and
     /// vectors.
     pub rerank: Option<bool>,
-    /// Retrieves this many candidates by code and orders them by cosine similarity of their vectors to the query's; at least `k`, at most
-    /// 10,000. For queries by vector if the index stores vectors, and by image if the network computes the stored features.
+    /// Retrieves this many candidates by code and orders them by cosine similarity of their vectors to the query's; at least `k` and
+    /// `offset` together, at most 10,000. For queries by vector if the index stores vectors, and by image if the network computes the stored
+    /// features.
     #[param(minimum = 1, maximum = 10000)]
     pub rescore: Option<usize>,
     /// Stops the search by codes after this many microseconds. The answer has the hits that were found by then; `exact` and

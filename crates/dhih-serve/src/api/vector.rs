@@ -47,14 +47,15 @@ impl<'de> Deserialize<'de> for Vector {
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vector, A::Error> {
                 let numbers: Vec<f32> = bounded::sequence::<_, _, MAX_NUMBERS>(list)?;
                 match numbers.len() > MAX_NUMBERS {
-                    true => Err(A::Error::custom(format!(
-                        "a vector has more than {MAX_NUMBERS} numbers"
-                    ))),
+                    true => Err(too_long()),
                     false => Ok(Vector(numbers)),
                 }
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Vector, E> {
+                if text.len() > (4 * MAX_NUMBERS).div_ceil(3) * 4 {
+                    return Err(too_long());
+                }
                 let bytes = STANDARD.decode(text);
                 let bytes = bytes.map_err(|e| E::custom(format!("a vector is no base64: {e}")))?;
                 let (numbers, rest) = bytes.as_chunks::<4>();
@@ -72,6 +73,10 @@ impl<'de> Deserialize<'de> for Vector {
     }
 }
 
+fn too_long<E: Error>() -> E {
+    E::custom(format!("a vector has more than {MAX_NUMBERS} numbers"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +88,10 @@ mod tests {
         assert_eq!(read("\"AACAPwAAAL8AAAAA\"").unwrap(), [1.0, -0.5, 0.0]);
         assert_eq!(read("[]").unwrap(), [0.0; 0]);
         let long = |numbers: usize| format!("[{}]", vec!["0"; numbers].join(","));
-        assert_eq!(read(&long(MAX_NUMBERS)).unwrap().len(), MAX_NUMBERS);
+        let encoded = |numbers: usize| format!("\"{}\"", STANDARD.encode(vec![0; 4 * numbers]));
+        for longest in [long(MAX_NUMBERS), encoded(MAX_NUMBERS)] {
+            assert_eq!(read(&longest).unwrap().len(), MAX_NUMBERS);
+        }
         for (json, part) in [
             ("\"AACA\"", "3 bytes"),
             ("\"AA CA\"", "base64"),
@@ -91,6 +99,7 @@ mod tests {
             ("[\"1\"]", "invalid type"),
             ("[null]", "invalid type"),
             (&long(MAX_NUMBERS + 1), "more than"),
+            (&encoded(MAX_NUMBERS + 1), "more than"),
         ] {
             let error = read(json).unwrap_err().to_string();
             assert!(error.contains(part), "{json}: {error}");

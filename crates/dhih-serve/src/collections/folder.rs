@@ -54,7 +54,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The names of the collections.
+    /// The names of the collections. In the folder of a follower, a directory without an index is none yet.
     ///
     /// # Errors
     /// When the directory cannot be read, or an entry has a name that is not valid for a collection.
@@ -66,6 +66,10 @@ impl Folder {
             // A link counts as its target, unless the target is another entry of this folder. `latest`, which training creates, is such a
             // link.
             if name.starts_with('.') || !path.is_dir() || self.is_second_name(&entry) {
+                continue;
+            }
+            if self.access == Access::Follower && !path.join("index").exists() {
+                tracing::warn!(dir = %path.display(), "there is no copy of a collection here yet: it is not served");
                 continue;
             }
             let named = name.parse();
@@ -159,9 +163,9 @@ impl Folder {
         })
     }
 
-    /// Whether collections can be created and removed.
-    pub(crate) fn is_writable(&self) -> bool {
-        self.access == Access::Writable
+    /// What the collections are opened for. Only in a writable folder can they be created and removed.
+    pub(crate) fn access(&self) -> Access {
+        self.access
     }
 
     /// Whether an entry with this name exists.

@@ -2,6 +2,7 @@
 //! it is a copy, the other collection can be retrained or removed.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use dhih_index::{CodeSet, Codes, IndexBuilder};
@@ -27,8 +28,12 @@ pub(crate) fn write_codes(bits: u32, dir: &Path) -> Result<()> {
 /// When files of the other collection are missing, or the disk is full or fails.
 pub(crate) fn write_like(other: &Run, dir: &Path) -> Result<()> {
     let copy = |from: &Path, to: &str| {
-        let copied =
-            fs::copy(from, dir.join(to)).and_then(|_| fs::File::open(dir.join(to))?.sync_all());
+        // Synced by the handle that wrote it: Windows syncs no file that was opened for reading.
+        let copied = fs::File::open(from).and_then(|mut source| {
+            let mut made = fs::File::create(dir.join(to))?;
+            io::copy(&mut source, &mut made)?;
+            made.sync_all()
+        });
         copied.map_err(|source| match from.exists() {
             true => Error::written(dir, source),
             false => Error::Input { path: from.to_owned(), source },

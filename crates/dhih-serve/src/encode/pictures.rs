@@ -10,6 +10,7 @@ use super::memory::DecodingMemory;
 use super::queue::EncodeQueue;
 use super::{EncodeError, QueueConfig};
 use crate::blocking::BlockingPool;
+use crate::operation::steps::step;
 use crate::run::Run;
 
 /// Encodes pictures.
@@ -37,8 +38,21 @@ impl PictureEncoder {
     }
 
     /// The codes of pictures, in order. A picture that cannot be decoded does not affect the others. `keep` extracts from a decoded picture
-    /// whatever else is needed, such as a thumbnail.
+    /// whatever else is needed, such as a thumbnail. This is the step `encode` of a request.
     pub(crate) async fn encode<B, T>(
+        &self,
+        run: &Arc<Run>,
+        files: Vec<B>,
+        keep: impl Fn(&Picture) -> T + Send + 'static,
+    ) -> Result<Vec<Result<(Encoded, T), EncodeError>>, EncodeError>
+    where
+        B: AsRef<[u8]> + Send + 'static,
+        T: Send + 'static,
+    {
+        step("encode", self.decoded_and_encoded(run, files, keep)).await
+    }
+
+    async fn decoded_and_encoded<B, T>(
         &self,
         run: &Arc<Run>,
         files: Vec<B>,

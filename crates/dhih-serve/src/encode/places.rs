@@ -27,12 +27,7 @@ impl Places {
     pub(super) fn take(self: &Arc<Self>, count: usize) -> Option<Place> {
         let more = |taken: usize| Some(taken + count).filter(|taken| *taken <= self.capacity);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        self.report();
         Some(Place { places: self.clone(), count })
-    }
-
-    fn report(&self) {
-        metrics::gauge!("dhih_encode_queue_images").set(self.taken() as f64);
     }
 }
 
@@ -56,7 +51,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.count > 0 {
             self.places.taken.fetch_sub(self.count, Ordering::Relaxed);
-            self.places.report();
         }
     }
 }

@@ -21,8 +21,12 @@ const ONE_FREE: usize = 64 << 10;
 /// The largest JSON body, in bytes, apart from a picture in base64: enough for a batch of vectors with some thousand numbers, or for a
 /// thousand of the longest codes.
 pub(crate) const MOST_JSON: usize = 4 << 20;
-/// Parsed JSON takes at most this many times its length. The worst case is a list of short texts.
-const PARSED: usize = 8;
+/// Parsed JSON takes about this many times its length at most. The worst case is metadata with a list of digits, each of which becomes a
+/// `serde_json::Value`.
+const PARSED: usize = 16;
+/// What a line of JSON takes at least once it is parsed, in bytes. A line with a code of 48 bits has 24 bytes, and [`PARSED`] times these are
+/// as much.
+const PARSED_LINE: usize = 384;
 /// Bytes of one permit of the semaphore.
 const PERMIT: usize = 1024;
 /// How long the rest of a refused body is read. A client whose connection is closed while it sends does not read the refusal.
@@ -32,6 +36,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct BodyMemory {
     permits: Arc<Semaphore>,
+    /// The number of all permits.
+    most: usize,
     free: usize,
 }
 
@@ -55,18 +61,24 @@ enum Refusal {
 
 impl BodyMemory {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let all = limits.body_memory_bytes.max(limits.max_body_bytes);
-        let permits = Arc::new(Semaphore::new(all.div_ceil(PERMIT)));
-        Self { permits, free: ONE_FREE.min(ALL_FREE / limits.max_in_flight.max(1)) }
+        // One body of the largest size must fit, whatever its weight is.
+        let largest = limits.max_body_bytes.saturating_mul(PARSED);
+        let most = limits.body_memory_bytes.max(largest).div_ceil(PERMIT).min(u32::MAX as usize);
+        let free = ONE_FREE.min(ALL_FREE / limits.max_in_flight.max(1));
+        Self { permits: Arc::new(Semaphore::new(most)), most, free }
     }
 
-    /// Charges `held` for a body of which `received` bytes have arrived, minus the bytes that are free.
-    fn charge(&self, held: &Held, received: usize) -> Result<(), Refusal> {
+    /// Charges `held` for a body that takes `bytes` so far, minus the bytes that are free.
+    fn charge(&self, held: &Held, bytes: usize) -> Result<(), Refusal> {
         let mut state = held.lock();
-        let wanted = received.saturating_sub(self.free).div_ceil(PERMIT);
+        let wanted = bytes.saturating_sub(self.free).div_ceil(PERMIT);
+        if wanted > self.most {
+            // It would not fit either if it were the only body.
+            return Err(Refusal::TooLarge);
+        }
         let more = wanted.saturating_sub(state.permits);
         if more > 0 {
-            let count = u32::try_from(more).map_err(|_| Refusal::NoMemory)?;
+            let count = u32::try_from(more).map_err(|_| Refusal::TooLarge)?;
             let permit = self.permits.clone().try_acquire_many_owned(count);
             let permit = permit.map_err(|_| Refusal::NoMemory)?;
             match &mut state.memory {
@@ -118,25 +130,50 @@ pub(crate) enum Weight {
     Bytes,
     /// JSON. Its longest text may be a picture in base64, which exists a second time once it is decoded.
     Json,
-    /// Lines of JSON.
+    /// Lines of JSON. Each line becomes an item, however short it is.
     Lines,
 }
 
 impl Weight {
-    /// The bytes to charge for `received` bytes, the longest text of which has `text` bytes.
+    /// The bytes to charge for what has arrived of a body.
     ///
     /// # Errors
     /// When there is too much JSON apart from the longest text.
-    fn charged(self, received: usize, text: usize) -> Result<usize, Refusal> {
-        let beside = match self {
-            Self::Bytes => return Ok(received),
-            Self::Json if received - text > MOST_JSON => return Err(Refusal::TooLarge),
-            Self::Json => received - text,
-            Self::Lines => received,
-        };
-        let parsed = beside.saturating_sub(ONE_FREE).saturating_mul(PARSED - 1);
-        let decoded = (received - beside).saturating_sub(ONE_FREE);
-        Ok(received.saturating_add(parsed).saturating_add(decoded))
+    fn charged(self, arrived: &Arrived) -> Result<usize, Refusal> {
+        let (bytes, text) = (arrived.bytes, arrived.text.longest);
+        let parsed = |json: usize| json.saturating_sub(ONE_FREE).saturating_mul(PARSED - 1);
+        Ok(match self {
+            Self::Bytes => bytes,
+            Self::Json if bytes - text > MOST_JSON => return Err(Refusal::TooLarge),
+            Self::Json => bytes
+                .saturating_add(parsed(bytes - text))
+                .saturating_add(text.saturating_sub(ONE_FREE)),
+            Self::Lines => {
+                let lines = arrived.lines.saturating_sub(ONE_FREE / PARSED_LINE);
+                bytes.saturating_add(parsed(bytes)).max(lines.saturating_mul(PARSED_LINE))
+            }
+        })
+    }
+}
+
+/// What has arrived of a body.
+#[derive(Debug, Default)]
+struct Arrived {
+    bytes: usize,
+    /// Measured for JSON alone.
+    text: LongestText,
+    /// The number of line ends; counted for lines of JSON alone.
+    lines: usize,
+}
+
+impl Arrived {
+    fn see(&mut self, piece: &[u8], weight: Weight) {
+        self.bytes += piece.len();
+        match weight {
+            Weight::Bytes => {}
+            Weight::Json => self.text.see(piece),
+            Weight::Lines => self.lines += piece.iter().filter(|byte| **byte == b'\n').count(),
+        }
     }
 }
 
@@ -165,8 +202,7 @@ impl LongestText {
 /// How much of a body has arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    received: usize,
-    text: LongestText,
+    arrived: Arrived,
     /// Whether a frame has just been handed out. Readers of forms collect all frames that are ready. They get one frame at a time, so that
     /// they never hold a second copy of the body.
     pauses: bool,
@@ -197,11 +233,11 @@ impl HttpBody for ChargedBody {
                 _ if self.progress.draining.is_some() => return refused(),
                 end => return Poll::Ready(end),
             };
-            self.progress.received += frame.data_ref().map_or(0, Bytes::len);
-            if let (Weight::Json, Some(piece)) = (self.weight, frame.data_ref()) {
-                self.progress.text.see(piece);
+            let weight = self.weight;
+            if let Some(piece) = frame.data_ref() {
+                self.progress.arrived.see(piece, weight);
             }
-            let received = self.progress.received;
+            let received = self.progress.arrived.bytes;
             if self.progress.draining.is_some() {
                 if received > self.drained {
                     return refused();
@@ -211,7 +247,7 @@ impl HttpBody for ChargedBody {
             let charged = match received > self.limit {
                 true => Err(Refusal::TooLarge),
                 false => {
-                    let charged = self.weight.charged(received, self.progress.text.longest);
+                    let charged = weight.charged(&self.progress.arrived);
                     charged.and_then(|charged| self.memory.charge(&self.held, charged))
                 }
             };
@@ -270,16 +306,53 @@ mod tests {
 
     #[test]
     fn json_is_charged_as_it_is_read_and_a_picture_in_it_as_two() {
-        let megabytes = |weight: Weight, received: usize, text: usize| {
-            weight.charged(received + ONE_FREE, text).map(|charged| charged >> 20)
+        let megabytes = |weight: Weight, bytes: usize, longest: usize| {
+            let text = LongestText { current: 0, longest };
+            let charged = weight.charged(&Arrived { bytes: bytes + ONE_FREE, text, lines: 0 });
+            charged.map(|charged| charged >> 20)
         };
-        assert_eq!(Weight::Json.charged(ONE_FREE, 0), Ok(ONE_FREE));
+        assert_eq!(megabytes(Weight::Json, 0, 0), Ok(0));
         assert_eq!(megabytes(Weight::Bytes, 64 << 20, 0), Ok(64));
-        assert_eq!(megabytes(Weight::Lines, 64 << 20, 0), Ok(512));
-        assert_eq!(megabytes(Weight::Json, 3 << 20, 0), Ok(24));
-        assert_eq!(megabytes(Weight::Json, 13 << 20, (10 << 20) + ONE_FREE), Ok(20 + 23));
+        assert_eq!(megabytes(Weight::Lines, 64 << 20, 0), Ok(1024));
+        assert_eq!(megabytes(Weight::Json, 3 << 20, 0), Ok(48));
+        assert_eq!(megabytes(Weight::Json, 13 << 20, (10 << 20) + ONE_FREE), Ok(20 + 47));
         assert_eq!(megabytes(Weight::Json, 13 << 20, 5 << 20), Err(Refusal::TooLarge));
         assert_eq!(megabytes(Weight::Json, MOST_JSON, 0), Err(Refusal::TooLarge));
+    }
+
+    /// The bug: a million lines of two bytes each were charged 8 bytes a byte, and took a hundred times as much.
+    #[test]
+    fn short_lines_are_charged_by_their_number() {
+        let charged = |line: &[u8], count: usize| {
+            let mut arrived = Arrived::default();
+            (0..count).for_each(|_| arrived.see(line, Weight::Lines));
+            Weight::Lines.charged(&arrived).unwrap()
+        };
+        assert!(charged(b"{}\n", 1 << 20) > 380 << 20);
+        assert!(charged(b"\n", 1 << 20) > 380 << 20);
+        assert!(charged(b"{\"code\":\"0123456789ab\"}\n", 1 << 16) < 24 << 20);
+        assert!(charged(b"\n", 100) < ONE_FREE, "a few lines are free");
+    }
+
+    /// The bug: a body of the permitted size that weighed more than all of the memory was refused as "busy", however often it was sent.
+    #[test]
+    fn the_largest_body_fits_and_what_never_fits_is_too_large() {
+        for max_body_bytes in [1 << 20, 10 << 20, 64 << 20, 65_535 << 20] {
+            let limits = Limits { max_body_bytes, ..Limits::default() };
+            let memory = BodyMemory::new(&limits);
+            for (weight, longest) in
+                [(Weight::Bytes, 0), (Weight::Lines, 0), (Weight::Json, max_body_bytes)]
+            {
+                let text = LongestText { current: 0, longest };
+                let arrived = Arrived { bytes: max_body_bytes, text, lines: max_body_bytes / 24 };
+                let charged = weight.charged(&arrived).unwrap();
+                memory.charge(&Held::default(), charged).unwrap();
+            }
+        }
+        let memory = memory(256);
+        let arrived = Arrived { bytes: 9 << 20, lines: 9 << 20, ..Arrived::default() };
+        let charged = Weight::Lines.charged(&arrived).unwrap();
+        assert_eq!(memory.charge(&Held::default(), charged), Err(Refusal::TooLarge));
     }
 
     #[test]

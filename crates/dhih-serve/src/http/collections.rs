@@ -21,6 +21,10 @@ use crate::{Error, Result};
 /// The hidden directory in that of `--snapshot-dir` with one directory for each collection other than the default one.
 const SNAPSHOTS: &str = ".collections";
 
+/// Why a service that was started with `--follow` makes and removes no collections. It stays true once some of them are promoted.
+pub(crate) const FOLLOWER: &str = "the collections of this service are those of the primary that it was started to follow (--follow): make and remove them there; \
+                                   once all of them are promoted, start this service without --follow";
+
 /// The collections that a service opens.
 #[derive(Debug, Clone)]
 pub struct CollectionsConfig {
@@ -74,6 +78,8 @@ pub(crate) enum CollectionError {
     NoFolder,
     #[error("this service only searches: it was started with --read-only")]
     ReadOnly,
+    #[error("{FOLLOWER}")]
+    Follower,
     #[error("there is a collection {0} already: remove it first, or give this one another name")]
     Exists(CollectionName),
     #[error("there is no collection {0}")]
@@ -259,9 +265,10 @@ impl Collections {
 
     fn writable_folder(&self) -> Result<&Folder, CollectionError> {
         let folder = self.0.opening.folder.as_ref().ok_or(CollectionError::NoFolder)?;
-        match folder.is_writable() {
-            true => Ok(folder),
-            false => Err(CollectionError::ReadOnly),
+        match folder.access() {
+            Access::Writable => Ok(folder),
+            Access::Follower => Err(CollectionError::Follower),
+            Access::ReadOnly => Err(CollectionError::ReadOnly),
         }
     }
 
@@ -290,11 +297,12 @@ impl Collections {
     }
 
     fn take_out(&self, name: &CollectionName) {
-        figures::forget(name);
         self.0.open.rcu(|open| {
             let mut open = BTreeMap::clone(open);
             open.remove(name);
             open
         });
+        // Afterwards: a request for metrics in between would measure the collection once more.
+        figures::forget(name);
     }
 }

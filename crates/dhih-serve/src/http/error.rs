@@ -91,6 +91,8 @@ pub(crate) enum ApiError {
     Lacking(Lacking),
     /// 503: no worker, memory or place became free in time.
     Busy,
+    /// 503: as many exports as the service makes at a time are in progress.
+    TooManyExports,
     /// 503: the encode queue is too long. Contains the time that its images take.
     Overloaded(Duration),
     /// 503: a store does not answer. Contains the sentence for people.
@@ -144,6 +146,8 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Busy => Some(spread(1)),
+            // An export takes as long as its client reads.
+            Self::TooManyExports => Some(spread(10)),
             Self::Overloaded(wait) => Some(spread(wait.as_secs() + 1)),
             Self::Unavailable(_) | Self::Reloading | Self::NotWritable => Some(1),
             // Whole seconds, rounded up.
@@ -284,7 +288,7 @@ impl ApiError {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
                 "the body is larger than this service takes (`limits.body_bytes` of /v1/info); send a smaller image, or \
-                 fewer of them; of JSON it takes 4 MiB beside a picture"
+                 fewer of them; of JSON it takes 4 MiB beside a picture, and of very short lines of JSON fewer"
                     .into(),
             ),
             Self::UnsupportedMediaType(code, message) => {
@@ -306,6 +310,11 @@ impl ApiError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
                 "as many requests as this service takes are under way; send it again in a second".into(),
+            ),
+            Self::TooManyExports => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "exports_under_way",
+                "as many exports as this service makes at a time are under way; send it again when one of them has ended".into(),
             ),
             Self::Overloaded(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,

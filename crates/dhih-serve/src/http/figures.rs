@@ -1,8 +1,9 @@
-//! Metrics that are measured when metrics are requested: the size and state of each collection. Those of the default collection have no
-//! label.
+//! Metrics that are measured when metrics are requested: the requests in progress, and the size and state of each collection. Those of the
+//! default collection have no label.
 
 use crate::collections::CollectionName;
 use crate::http::AppState;
+use crate::http::shared::Shared;
 
 /// The metrics of every collection.
 const OF_ALL: [&str; 2] = ["dhih_items", "dhih_encode_queue_images"];
@@ -19,6 +20,11 @@ const OF_INDEX: [&str; 6] = [
 /// The figures of a collection that keeps a journal.
 const OF_REPLICATION: [&str; 3] =
     ["dhih_replication_position", "dhih_replication_lag_seconds", "dhih_replication_connected"];
+
+/// Measures what all collections share.
+pub(super) fn record_shared(shared: &Shared) {
+    metrics::gauge!("dhih_requests_in_flight").set(shared.in_flight().count() as f64);
+}
 
 /// Measures a collection.
 pub(super) fn record(state: &AppState) {

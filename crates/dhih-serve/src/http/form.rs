@@ -80,13 +80,15 @@ impl Form {
                             format!("`id` is {text:?}; give a whole number, or leave it out"),
                         )
                     })?;
-                    form.id = Some(id);
+                    set_once(&mut form.id, "id", id)?;
                 }
                 ("external_id", Purpose::NewItem { .. }) => {
-                    form.external_id = Some(text(field, EXTERNAL_ID, "invalid_id").await?);
+                    let text = text(field, EXTERNAL_ID, "invalid_id").await?;
+                    set_once(&mut form.external_id, "external_id", text)?;
                 }
                 ("metadata", Purpose::NewItem { .. }) => {
-                    form.metadata = Some(text(field, METADATA, "invalid_metadata").await?);
+                    let text = text(field, METADATA, "invalid_metadata").await?;
+                    set_once(&mut form.metadata, "metadata", text)?;
                 }
                 (name, purpose) => check_useless(name, purpose)?,
             }
@@ -145,6 +147,17 @@ pub(crate) fn too_many_labels(most: usize) -> ApiError {
     ApiError::BadRequest("unknown_label", message)
 }
 
+/// Sets the value of a field. A field that is sent twice is refused, because one of its values would have no effect.
+fn set_once<T>(value: &mut Option<T>, name: &str, new: T) -> Result<(), ApiError> {
+    match value.replace(new) {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!("the form has more than one field `{name}`: give one");
+            Err(ApiError::BadRequest("invalid_parameter", message))
+        }
+    }
+}
+
 /// Refuses a field that has a meaning elsewhere, but not in this form.
 fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
     let refused = |code, message| Err(ApiError::BadRequest(code, message));
@@ -153,7 +166,8 @@ fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
             "k" | "offset" | "radius" | "label" | "filter" | "codes" | "metadata" | "rerank"
             | "rescore" | "budget_us" | "mean" | "explain" | "values",
             Purpose::Search { .. } | Purpose::Mean { .. },
-        ) => refused(
+        )
+        | ("upsert", Purpose::NewItem { .. }) => refused(
             "invalid_parameter",
             format!(
                 "`{name}` is a field of the form, where it does not count: give it in the address, `?{name}=...`"
@@ -173,7 +187,8 @@ fn check_useless(name: &str, purpose: Purpose) -> Result<(), ApiError> {
             format!("a form brings an `image`: send `{name}` as JSON, to be added without one"),
         ),
         (
-            "k" | "radius" | "filter" | "codes" | "rerank" | "rescore" | "budget_us" | "sample",
+            "k" | "offset" | "radius" | "filter" | "codes" | "rerank" | "rescore" | "budget_us"
+            | "mean" | "explain" | "values" | "sample" | "text",
             Purpose::NewItem { .. },
         ) => refused(
             "invalid_parameter",

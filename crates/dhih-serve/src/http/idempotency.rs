@@ -14,6 +14,7 @@ use crate::http::layers::caller_of;
 use crate::http::{ApiError, AppState};
 use crate::items::catalogue::Answered;
 use crate::items::{Answer, Once, Outcomes};
+use crate::run::Run;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Marks an answer that is a repetition of a stored one.
@@ -104,31 +105,42 @@ pub(crate) async fn repeated(
     state: &Arc<AppState>,
     keyed: Option<&Keyed>,
 ) -> Result<Option<Response>, ApiError> {
-    let known = kept(state, keyed).await?;
+    let Some(keyed) = keyed.cloned() else { return Ok(None) };
+    let run = state.run();
+    let looking = run.clone();
+    let known = state.shared().search(&run, move |_| kept(&looking, &keyed)).await?;
     Ok(known.map(|answer| ([(REPLAYED, "true")], respond(answer)).into_response()))
 }
 
-/// As [`repeated`], but without the mark, for the request whose change has stored the answer.
+/// As [`repeated`], but without the mark, for the request whose change has stored the answer. Reads the catalogue, so it must not be called
+/// on the async runtime.
 ///
 /// # Errors
 /// As for [`repeated`].
-pub(crate) async fn first(
-    state: &Arc<AppState>,
-    keyed: Option<&Keyed>,
-) -> Result<Option<Response>, ApiError> {
-    Ok(kept(state, keyed).await?.map(respond))
+pub(crate) fn first(run: &Run, keyed: Option<&Keyed>) -> Result<Option<Response>, ApiError> {
+    let known = keyed.map_or(Ok(None), |keyed| kept(run, keyed));
+    Ok(known?.map(respond))
 }
 
-async fn kept(state: &Arc<AppState>, keyed: Option<&Keyed>) -> Result<Option<Answered>, ApiError> {
-    let Some(Keyed { key, request }) = keyed.cloned() else { return Ok(None) };
-    let run = state.run();
-    let looking = run.clone();
-    let known = state.shared().search(&run, move |_| {
-        let catalogue = looking.catalogue();
-        catalogue.map_or(Ok(None), |it| it.answered(&key)).map_err(ApiError::internal)
-    });
-    match known.await? {
-        Some(answer) if answer.request != request => Err(ApiError::KeyReused),
+/// The stored answer, if a change was refused because the same request arrived twice at the same time and the other one was made first.
+///
+/// # Errors
+/// With `refused`, if it has another cause. As for [`repeated`].
+pub(crate) async fn answered_meanwhile(
+    state: &Arc<AppState>,
+    keyed: Option<&Keyed>,
+    refused: ApiError,
+) -> Result<Response, ApiError> {
+    match refused {
+        ApiError::KeyUsed => repeated(state, keyed).await?.ok_or(ApiError::KeyUsed),
+        other => Err(other),
+    }
+}
+
+fn kept(run: &Run, keyed: &Keyed) -> Result<Option<Answered>, ApiError> {
+    let known = run.catalogue().map_or(Ok(None), |it| it.answered(&keyed.key));
+    match known.map_err(ApiError::internal)? {
+        Some(answer) if answer.request != keyed.request => Err(ApiError::KeyReused),
         known => Ok(known),
     }
 }

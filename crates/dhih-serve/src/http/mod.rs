@@ -30,8 +30,9 @@ mod wanted;
 use std::sync::Arc;
 
 use axum::{
-    Router,
-    extract::DefaultBodyLimit,
+    Extension, Router,
+    extract::{DefaultBodyLimit, State},
+    handler::Handler,
     http::Uri,
     middleware::from_fn_with_state,
     routing::{delete, get, post, put},
@@ -42,6 +43,8 @@ pub use collections::{Collections, CollectionsConfig};
 pub(crate) use error::ApiError;
 pub use shared::Shared;
 pub use state::AppState;
+
+use crate::collections::CollectionName;
 
 use self::routes::{
     adding, collections as collection_routes, encode, export, info, items, listing, metadata, page,
@@ -134,9 +137,16 @@ fn collection_router(state: Arc<AppState>) -> Router {
         .route("/v1/samples/{index}", get(samples::sample))
         .route("/v1/samples/{index}/image", get(samples::image))
         .route("/v1/info", get(info::info))
-        .route_layer(from_fn_with_state(gate, layers::reading));
+        .route_layer(from_fn_with_state(gate.clone(), layers::reading));
     let replicating = replicating.merge(succeeding);
-    let guarded = writing.merge(administering).merge(replicating).merge(reading).fallback(unknown);
+    // Who may not read the collection does not learn from a path or a method whether there is such a collection.
+    let may_read = from_fn_with_state(gate, layers::reading);
+    let guarded = writing
+        .merge(administering)
+        .merge(replicating)
+        .merge(reading)
+        .method_not_allowed_fallback(not_allowed.layer(may_read.clone()))
+        .fallback(unknown.layer(may_read));
     surrounded(&shared, guarded, Router::new()).with_state(state)
 }
 
@@ -146,8 +156,7 @@ fn surrounded<S: Clone + Send + Sync + 'static>(
     guarded: Router<S>,
     open: Router<S>,
 ) -> Router<S> {
-    let not_allowed = async || ApiError::MethodNotAllowed;
-    // The layer that is added last runs first.
+    // The layer that is added last runs first. A router that has fallbacks of its own keeps them.
     let guarded = guarded
         .method_not_allowed_fallback(not_allowed)
         .layer(from_fn_with_state(shared.clone(), layers::admit));
@@ -157,6 +166,21 @@ fn surrounded<S: Clone + Send + Sync + 'static>(
         .layer(from_fn_with_state(shared.clone(), layers::surround))
 }
 
-async fn unknown(uri: Uri) -> ApiError {
-    ApiError::NotFound(format!("there is nothing at {}; the API is under /v1", uri.path()))
+async fn not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+/// The answer to an unknown path of a collection. Names the path as it was sent, with the prefix and the name of the collection.
+async fn unknown(
+    State(state): State<Arc<AppState>>,
+    collection: Option<Extension<CollectionName>>,
+    uri: Uri,
+) -> ApiError {
+    let (prefix, path) = (state.shared().path_prefix(), uri.path());
+    let rest = path.strip_prefix("/v1").unwrap_or(path);
+    let sent = match collection {
+        Some(Extension(name)) => format!("{prefix}/v1/collections/{name}{rest}"),
+        None => format!("{prefix}{path}"),
+    };
+    ApiError::NotFound(format!("there is nothing at {sent}; the API is under {prefix}/v1"))
 }

@@ -5,6 +5,7 @@ use utoipa::{
     Modify, OpenApi,
     openapi::{
         ContentBuilder, Ref, ResponseBuilder, ServerBuilder,
+        path::Operation,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -50,38 +51,61 @@ impl Modify for Keys {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let header = ApiKey::Header(ApiKeyValue::new("x-api-key"));
         components.add_security_scheme("key", SecurityScheme::ApiKey(header));
-        let cookie = ApiKey::Cookie(ApiKeyValue::new("dhih-session"));
+        let names = "The cookie of `POST /v1/session`. Over TLS its name is `__Host-dhih-session`, and below a path prefix `__Secure-dhih-session`.";
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description("dhih-session", names));
         components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
     }
 }
 
-/// Adds the error answers that all paths but the probes have in common.
+/// Adds the error answers of the layers, which all paths but the probes have in common.
 struct Refusals;
 
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+/// The paths that take another method than GET and change no items and no files.
+const UNCHANGING: [&str; 5] =
+    ["/v1/search", "/v1/search/batch", "/v1/encode", "/v1/encode/batch", "/v1/session"];
+/// The paths that every key may use, whatever its role and its collections are.
+const OF_ALL_KEYS: [&str; 2] = ["/v1/session", "/v1/collections"];
+
+const TIMEOUT: (&str, &str) = ("408", "The request took too long, to arrive or to be answered");
+const CHANGE_TIMEOUT: (&str, &str) = ("504", "It took too long, and may be made all the same");
 
 impl Modify for Refusals {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        for (name, path) in &mut api.paths.paths {
-            if PROBES.contains(&name.as_str()) {
+        for (path, item) in &mut api.paths.paths {
+            let path = path.as_str();
+            if PROBES.contains(&path) {
                 continue;
             }
-            let methods = [&mut path.get, &mut path.post, &mut path.put, &mut path.delete];
-            for operation in methods.into_iter().flatten() {
-                for (status, description) in [
-                    ("400", "The request has no `host` header, or several"),
-                    ("421", "The service does not go by the name in `host`"),
-                    ("429", "This client sends too many requests: see Retry-After"),
-                ] {
-                    let answer = ContentBuilder::new();
-                    let answer = answer.schema(Some(Ref::from_schema_name("ErrorAnswer"))).build();
-                    let refusal = ResponseBuilder::new().description(description);
-                    let refusal = refusal.content("application/json", answer).build();
-                    let known = &mut operation.responses.responses;
-                    known.entry(status.to_owned()).or_insert_with(|| refusal.into());
-                }
+            if let Some(get) = &mut item.get {
+                add_refusals(get, path, TIMEOUT);
             }
+            let is_change = !UNCHANGING.contains(&path);
+            let timeout = if is_change { CHANGE_TIMEOUT } else { TIMEOUT };
+            let others = [&mut item.post, &mut item.put, &mut item.delete];
+            others.into_iter().flatten().for_each(|other| add_refusals(other, path, timeout));
         }
+    }
+}
+
+/// Adds the refusals that an operation does not describe itself.
+fn add_refusals(operation: &mut Operation, path: &str, timeout: (&str, &str)) {
+    let forbidden = ("403", "The key is for other collections, or its role does not allow this");
+    let forbidden = Some(forbidden).filter(|_| !OF_ALL_KEYS.contains(&path));
+    let of_all = [
+        ("400", "The request has no `host` header, or several"),
+        ("421", "The service does not go by the name in `host`"),
+        ("429", "This client sends too many requests: see Retry-After"),
+        ("503", "Too many requests are under way: see Retry-After"),
+        timeout,
+    ];
+    for (status, description) in of_all.into_iter().chain(forbidden) {
+        let answer = ContentBuilder::new();
+        let answer = answer.schema(Some(Ref::from_schema_name("ErrorAnswer"))).build();
+        let refusal = ResponseBuilder::new().description(description);
+        let refusal = refusal.content("application/json", answer).build();
+        let known = &mut operation.responses.responses;
+        known.entry(status.to_owned()).or_insert_with(|| refusal.into());
     }
 }
 

@@ -69,6 +69,10 @@ impl AppState {
         let image = shared.limits().image.clone();
         let threads = shared.threads().clone();
         let pictures = PictureEncoder::start(shared.queue(), workers, threads, image)?;
+        let offers = Offers::default();
+        if let Ok(items) = run.items() {
+            offers.withdraw(items);
+        }
         Ok(Self {
             name,
             shared,
@@ -79,7 +83,7 @@ impl AppState {
             is_store_available: AtomicBool::new(true),
             pictures,
             snapshots: Snapshots::default(),
-            offers: Offers::default(),
+            offers,
             following: ArcSwapOption::empty(),
             journal_bytes: None,
         })
@@ -125,6 +129,7 @@ impl AppState {
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.open_again()));
         self.is_reloading.store(false, Ordering::Relaxed);
         let reloaded = opened.unwrap_or_else(|_| {
+            self.run().resume();
             let reason = "opening the run panicked".into();
             Err(Error::Unusable { reason, make: "cargo run --release -p dhih-train".into() })
         });
@@ -148,10 +153,20 @@ impl AppState {
             tracing::info!("reloaded: nothing on disk has changed");
             return Ok(old);
         };
-        self.keep_journal(&new)?;
+        if let Err(error) = self.keep_journal(&new) {
+            // Opening the new items has closed the old ones, which need the lock again.
+            drop(new);
+            old.resume();
+            return Err(error);
+        }
         let new = Arc::new(new);
         self.run.store(new.clone());
         old.retire(&new);
+        if let Ok(items) = new.items()
+            && !old.items().is_ok_and(|old| Arc::ptr_eq(old, items))
+        {
+            self.offers.withdraw(items);
+        }
         Ok(new)
     }
 
@@ -232,5 +247,46 @@ impl AppState {
     /// The number of images that are being decoded or encoded, or wait for it.
     pub fn images_under_way(&self) -> usize {
         self.pictures.depth()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dhih_index::{CodeSet, Codes, IndexBuilder};
+
+    use super::*;
+    use crate::items::catalogue::{Catalogue, FILE};
+    use crate::items::{Access, ItemId, NewItem};
+    use crate::run::coder::Origin;
+    use crate::run::source::Source;
+
+    /// The bug: where the journal could not be kept as configured, the items of the old run stayed closed for the new one.
+    #[test]
+    fn items_of_a_run_can_be_changed_after_a_reload_that_failed_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, aside) = (dir.path().join("index"), dir.path().join("aside"));
+        let set = CodeSet::new(Codes::new(8, vec![1, 2]).unwrap());
+        IndexBuilder::default().build(&set, &index).unwrap();
+        let catalogue = Catalogue::open(&index).unwrap();
+        catalogue.keep_journal(1 << 20).unwrap();
+        catalogue.set_primary("http://primary").unwrap();
+        drop(catalogue);
+        let copied = std::fs::read(index.join(FILE)).unwrap();
+        assert!(Catalogue::open(&index).unwrap().promote().unwrap());
+        let source = Source::Index { dir: index.clone(), access: Access::Follower };
+        let run = Run::open(&Origin::Codes, &source).unwrap();
+        let (limits, queue) = (Limits::default(), QueueConfig::default());
+        let state = AppState::new(run, limits, Keys::default(), queue).unwrap();
+        let state = state.with_journal(Some(0)).unwrap();
+        // In the place of the catalogue comes one whose journal cannot end, and goes again.
+        std::fs::rename(index.join(FILE), &aside).unwrap();
+        std::fs::write(index.join(FILE), copied).unwrap();
+        let refused = state.reload();
+        assert!(matches!(refused, Err(Error::JournalOfCopy { .. })), "{refused:?}");
+        std::fs::rename(&aside, index.join(FILE)).unwrap();
+        let record = crate::items::catalogue::Record { code: "09".into(), ..Default::default() };
+        let (thumbnail, digest, attributes) = (Vec::new(), None, None);
+        let new = NewItem { id: ItemId::Next, record, thumbnail, digest, attributes };
+        state.run().items().unwrap().add(vec![new]).unwrap();
     }
 }

@@ -225,8 +225,7 @@ impl Reader<'_> {
         images: Vec<Upload>,
     ) -> Result<Vec<Result<Wanted, ApiError>>, ApiError> {
         let started = Instant::now();
-        let codes = self.state.pictures().encode(self.run, images, |_| ());
-        let codes = step("encode", codes).await?;
+        let codes = self.state.pictures().encode(self.run, images, |_| ()).await?;
         let ms = ms_since(started);
         let wanted = |code: Result<_, _>| Ok(code.map(|(made, ())| Wanted::Made(made, ms))?);
         Ok(codes.into_iter().map(wanted).collect())

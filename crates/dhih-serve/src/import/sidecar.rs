@@ -33,6 +33,8 @@ pub(crate) struct Sidecar {
     path: PathBuf,
     named: Named,
     rows: HashMap<String, Row>,
+    /// The line of each external id.
+    external_ids: HashMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -54,9 +56,9 @@ impl Sidecar {
     /// Reads the whole file, and checks it against the declared fields.
     ///
     /// # Errors
-    /// When the file cannot be read, or a row has no name, repeats the name of another row, or has invalid values.
+    /// When the file cannot be read, or a row has no name, repeats the name or the external id of another row, or has invalid values.
     pub(crate) fn read(path: &Path, named: Named, fields: &Fields) -> Result<Self> {
-        let mut sidecar = Self { path: path.to_owned(), named, rows: HashMap::new() };
+        let mut sidecar = Self { path: path.to_owned(), named, ..Self::default() };
         let is_csv =
             path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         match is_csv {
@@ -135,6 +137,12 @@ impl Sidecar {
             Ok(Attributes { external_id, metadata, ..Attributes::default() })
         });
         let attributes = attributes.map_err(|fault| self.wrong(line, &fault))?;
+        if let Some(external_id) = &attributes.external_id
+            && let Some(before) = self.external_ids.insert(external_id.clone(), line)
+        {
+            let message = format!("line {before} has the external id {external_id:?}, too");
+            return Err(self.wrong(line, &message));
+        }
         // The walk writes paths without `.` components.
         let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
         if let Some(before) = self.rows.insert(name.clone(), Row { line, attributes }) {
@@ -152,12 +160,6 @@ impl Sidecar {
 
     fn wrong(&self, line: u64, what: &dyn std::fmt::Display) -> Error {
         Error::Metadata { path: self.path.clone(), reason: format!("line {line}: {what}") }
-    }
-
-    /// All external ids.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn external_ids(&self) -> impl Iterator<Item = &str> {
-        self.rows.values().filter_map(|row| row.attributes.external_id.as_deref())
     }
 
     /// The attributes of an item.

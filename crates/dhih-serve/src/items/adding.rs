@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use dhih_index::{Batch, Index, to_hex};
+use dhih_index::{Batch, CodeSet, Index};
 
 use super::additions::{Addition, Mode};
 use super::catalogue::{Answered, Change, Entry};
@@ -112,11 +112,11 @@ impl LocalItems {
         let Placed { numbers, entries, touched } = placing.placed();
         let made = match entries.is_empty() {
             true => Ok(index),
-            false => self.set_of(&entries).map_err(ChangeError::Failed).and_then(|set| {
+            false => self.set_of(entries.iter()).map_err(ChangeError::Failed).and_then(|set| {
                 let batch = Batch::new().upsert(set);
                 let change = Change { added: &entries, answered: &answered, ..Change::default() };
                 let is_there = |index: &Index, entry: &Entry| {
-                    index.code(entry.id).map(to_hex).as_ref() == Some(&entry.record.code)
+                    self.shape.is_kept(index, entry.id, &entry.record)
                 };
                 let steps = Steps { change, batch, touched };
                 self.make(writing, changes, steps, |index| {
@@ -168,7 +168,8 @@ impl LocalItems {
             }
         }
         // Check the batch of this request alone, so that what the index refuses does not refuse other requests of the group.
-        let batch = self.set_of(placing.since(mark)).map(|set| Batch::new().upsert(set));
+        let batch = self.set_of(placing.since(mark).into_iter());
+        let batch = batch.map(|set| Batch::new().upsert(set));
         let checked = batch.and_then(|batch| {
             batch.check(placing.index()).map_err(|error| Error::index(&self.dir, error))
         });
@@ -181,8 +182,8 @@ impl LocalItems {
         }
     }
 
-    fn set_of(&self, entries: &[Entry]) -> Result<dhih_index::CodeSet> {
-        self.shape.set_of(entries.iter().map(|entry| (entry.id, &entry.record)))
+    fn set_of<'e>(&self, entries: impl Iterator<Item = &'e Entry> + Clone) -> Result<CodeSet> {
+        self.shape.set_of(entries.map(|entry| (entry.id, &entry.record)))
     }
 }
 

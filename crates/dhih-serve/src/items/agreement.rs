@@ -3,12 +3,16 @@
 //!
 //! - An item that the index lacks is added.
 //! - If the index has a former code under the id of an item, the item replaces it.
+//! - If the last change has replaced an item by another of the same code, labels and vectors are compared as well: a crash may have kept
+//!   the change from the index. Labels and vectors of other items stay as they are in the index, which may have been built anew with
+//!   other ones.
 //! - If the index has any other code there, it was rebuilt and has given the id to another item. The catalogue's item gets a new id,
 //!   together with its thumbnail and source.
 //! - A code that was removed under its id is removed again. Any other code of the index stays.
 //!
 //! The rules depend only on what is on disk. A crash between two steps therefore does not change the outcome.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use dhih_index::{Batch, Index, IndexWriter, to_hex};
@@ -21,12 +25,21 @@ use crate::{Error, Result};
 /// The differences between an index and its catalogue.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Difference {
-    /// Items that the index lacks, or has with a former code.
+    /// Items that the index lacks, or has with a former code, or has as they were before the last change replaced them by others of the same
+    /// code.
     pub(super) outdated: Vec<(u64, Record)>,
     /// Ids of items that were removed in the catalogue and are in the index.
     pub(super) removed: Vec<u64>,
     /// Items whose ids the index has given to other items.
     pub(super) displaced: Vec<(u64, Record)>,
+}
+
+/// An index and its catalogue, to be compared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Comparison<'a> {
+    pub(super) index: &'a Index,
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) shape: &'a ItemShape,
 }
 
 /// The result of a scan of the catalogue, before former codes are compared.
@@ -37,13 +50,22 @@ struct Found {
     maybe_removed: Vec<u64>,
 }
 
-impl Difference {
+impl Comparison<'_> {
     /// Compares all items.
-    pub(super) fn of(index: &Index, catalogue: &Catalogue) -> Result<Self> {
+    pub(super) fn of_all(&self) -> Result<Difference> {
+        let Self { index, catalogue, .. } = *self;
         let is_same_index = catalogue.index_id()?.is_none_or(|id| id == index.id());
+        let same_code = match is_same_index {
+            true => catalogue.replaced_by_same_code()?,
+            false => BTreeSet::new(),
+        };
         let item = |found: &mut Found, id: u64, record: Record| match index.code(id) {
             None => found.missing.push((id, record)),
-            Some(code) if to_hex(code) == record.code => {}
+            Some(code) if to_hex(code) == record.code => {
+                if same_code.contains(&id) && !self.shape.is_kept(index, id, &record) {
+                    found.missing.push((id, record));
+                }
+            }
             Some(_) => found.conflicts.push((id, record)),
         };
         let former = |found: &mut Found, id: u64, codes: FormerCodes| {
@@ -53,9 +75,9 @@ impl Difference {
             }
         };
         let found = catalogue.scan(item, former)?;
-        let mut difference = Self { outdated: found.missing, ..Self::default() };
+        let mut difference = Difference { outdated: found.missing, ..Difference::default() };
         for (id, record) in found.conflicts {
-            difference.conflict(index, catalogue, id, record, is_same_index)?;
+            self.add_conflict(&mut difference, (id, record), is_same_index)?;
         }
         for id in found.maybe_removed {
             if catalogue.record(id)?.is_none() {
@@ -65,9 +87,10 @@ impl Difference {
         Ok(difference)
     }
 
-    /// Compares the items with these ids.
-    pub(super) fn of_ids(index: &Index, catalogue: &Catalogue, ids: &[u64]) -> Result<Self> {
-        let mut difference = Self::default();
+    /// Compares the items with these ids, which a change has touched that failed.
+    pub(super) fn of_ids(&self, ids: &[u64]) -> Result<Difference> {
+        let Self { index, catalogue, .. } = *self;
+        let mut difference = Difference::default();
         for &id in ids {
             match (catalogue.record(id)?, index.code(id).map(to_hex)) {
                 (None, None) => {}
@@ -77,30 +100,37 @@ impl Difference {
                     }
                 }
                 (Some(record), None) => difference.outdated.push((id, record)),
-                (Some(record), Some(code)) if code == record.code => {}
+                (Some(record), Some(code)) if code == record.code => {
+                    if !self.shape.is_kept(index, id, &record) {
+                        difference.outdated.push((id, record));
+                    }
+                }
                 (Some(record), Some(_)) => {
-                    difference.conflict(index, catalogue, id, record, true)?;
+                    self.add_conflict(&mut difference, (id, record), true)?;
                 }
             }
         }
         Ok(difference)
     }
 
-    fn conflict(
-        &mut self,
-        index: &Index,
-        catalogue: &Catalogue,
-        id: u64,
-        record: Record,
+    /// Adds an item for which the index has another code.
+    fn add_conflict(
+        &self,
+        difference: &mut Difference,
+        item: (u64, Record),
         is_same_index: bool,
     ) -> Result<()> {
-        let code = index.code(id).map(to_hex).unwrap_or_default();
-        let is_outdated = was_removed(&catalogue.former_codes(id)?, &code, is_same_index);
-        let list = if is_outdated { &mut self.outdated } else { &mut self.displaced };
-        list.push((id, record));
+        let code = self.index.code(item.0).map(to_hex).unwrap_or_default();
+        let former = self.catalogue.former_codes(item.0)?;
+        match was_removed(&former, &code, is_same_index) {
+            true => difference.outdated.push(item),
+            false => difference.displaced.push(item),
+        }
         Ok(())
     }
+}
 
+impl Difference {
     /// The batch that makes the index agree.
     pub(super) fn batch(&self, shape: &ItemShape) -> Result<Batch> {
         let records = self.outdated.iter().map(|(id, record)| (*id, record));
@@ -126,7 +156,7 @@ pub(super) fn reconcile(
     shape: &ItemShape,
 ) -> Result<()> {
     let index = writer.snapshot();
-    let mut difference = Difference::of(&index, catalogue)?;
+    let mut difference = Comparison { index: &index, catalogue, shape }.of_all()?;
     let mut numbers = Numbering::after(&index, Some(catalogue))?;
     let mut moved = Vec::new();
     for (from, record) in std::mem::take(&mut difference.displaced) {

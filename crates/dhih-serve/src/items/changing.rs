@@ -13,10 +13,10 @@ use std::time::Duration;
 use dhih_index::{Batch, Index, IndexWriter};
 
 use super::ChangeError;
-use super::agreement::{Difference, is_current};
+use super::agreement::{Comparison, is_current};
 use super::catalogue::{Catalogue, Change};
 use super::local::LocalItems;
-use super::writing::{Changes, Steps, Unsettled, Writing};
+use super::writing::{Changes, Failed, Steps, Unsettled, Writing};
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
@@ -63,7 +63,7 @@ impl LocalItems {
         writing.last_error.store(error);
         let is_broken = match &done {
             Err(ChangeError::NotWritable(_) | ChangeError::OutcomeUnknown(_)) => true,
-            _ => changes.writer.is_none() || !changes.unsettled.is_empty(),
+            _ => changes.writer.is_none() || changes.unsettled.is_some(),
         };
         writing.is_broken.store(is_broken, Ordering::Relaxed);
         if is_broken {
@@ -73,25 +73,37 @@ impl LocalItems {
     }
 
     /// Carries out the steps of a change. The caller has checked that the index accepts the batch, as far as that is possible without its
-    /// disk: when an item was replaced, the catalogue cannot go back. `is_made` tells whether an index contains the change. Returns the
-    /// index after the change.
+    /// disk: when an item was replaced, the catalogue cannot go back. `is_in` tells whether an index contains the change; it is asked only
+    /// where there is no catalogue, which numbers its changes. Returns the index after the change.
     pub(super) fn make(
         &self,
         writing: &Writing,
         changes: &mut Changes,
         steps: Steps<'_>,
-        is_made: impl Fn(&Index) -> bool,
+        is_in: impl Fn(&Index) -> bool,
     ) -> Result<Arc<Index>, ChangeError> {
         let Steps { change, batch, touched } = steps;
+        let before = writing.change_number()?;
         self.touch(writing.catalogue(), changes, touched.iter().map(|it| it.id));
-        let made = writing.commit(&change).and_then(|()| self.apply(changes, &batch));
+        let committed = writing.commit(&change);
+        let is_committed = committed.is_ok();
+        let made = committed.and_then(|()| self.apply(changes, &batch));
         let Err(error) = made else { return Ok(self.index()) };
         tracing::error!(%error, "a change of the items failed");
-        changes.unsettled.extend(touched);
-        changes.keys.extend(change.answered.iter().map(|answer| answer.key.clone()));
-        match self.settle(writing, changes) {
-            Ok(()) if is_made(&self.index()) => Ok(self.index()),
-            Ok(()) => Err(ChangeError::Failed(error)),
+        let keys = change.answered.iter().map(|answer| answer.key.clone()).collect();
+        changes.unsettled = Some(Failed { items: touched, keys });
+        let settled = self.settle(writing, changes).and_then(|()| writing.change_number());
+        // An undone change has two numbers: its own, and that of the removal which has undone it.
+        let is_made = settled.map(|after| match (before, after) {
+            (Some(before), Some(after)) => after == before + 1,
+            _ => is_in(&self.index()),
+        });
+        match is_made {
+            // The catalogue has it on disk, and the index agrees.
+            Ok(true) if is_committed && before.is_some() => Ok(self.index()),
+            Ok(false) => Err(ChangeError::Failed(error)),
+            // It can be read, but the disk has not confirmed it and may lose it with the power.
+            Ok(true) => Err(ChangeError::OutcomeUnknown(error)),
             Err(unsettled) => {
                 tracing::error!(error = %unsettled, "it is not known yet whether the change was made");
                 Err(ChangeError::OutcomeUnknown(error))
@@ -181,36 +193,35 @@ impl LocalItems {
         self.settle(writing, changes)
     }
 
-    /// Undoes or completes the changes whose outcome is unknown.
+    /// Undoes or completes the change whose outcome is unknown.
     fn settle(&self, writing: &Writing, changes: &mut Changes) -> Result<()> {
-        if changes.unsettled.is_empty() {
-            return Ok(());
-        }
+        let Some(failed) = &changes.unsettled else { return Ok(()) };
+        let Failed { items, keys } = failed.clone();
         // The reopened index contains the change if its record in the write-ahead log is complete.
         let index = self.writer(changes)?.snapshot();
         if let Some(catalogue) = writing.catalogue() {
             let mut removed = Vec::new();
-            for Unsettled { id, undo } in &changes.unsettled {
+            for Unsettled { id, undo } in &items {
                 let is_there = undo.is_some() && catalogue.record(*id)?.is_some();
                 removed.extend(undo.clone().filter(|_| is_there));
             }
             if !removed.is_empty() {
                 // A change that is undone must not leave its stored answers: a repetition of its requests is then tried again.
-                let forgotten = &changes.keys;
-                catalogue.commit(&Change { removed: &removed, forgotten, ..Change::default() })?;
+                let change = Change { removed: &removed, forgotten: &keys, ..Change::default() };
+                catalogue.commit(&change)?;
             }
-            let ids: Vec<u64> = changes.unsettled.iter().map(|unsettled| unsettled.id).collect();
-            let difference = Difference::of_ids(&index, catalogue, &ids)?;
+            let ids: Vec<u64> = items.iter().map(|unsettled| unsettled.id).collect();
+            let comparison = Comparison { index: &index, catalogue, shape: &self.shape };
+            let difference = comparison.of_ids(&ids)?;
             if !difference.is_empty() {
                 self.apply(changes, &difference.batch(&self.shape)?)?;
             }
-            // If an item kept its code, only the journal shows its other changes, such as those of labels.
+            // A copy takes several changes of its primary at once. Only the journal then has every code that the index may have of an item.
             self.apply_outstanding(catalogue, changes)?;
             // The postings in memory do not have the attributes that the failed change has written.
             catalogue.read_attributes(is_current(&self.index()))?;
         }
-        changes.unsettled.clear();
-        changes.keys.clear();
+        changes.unsettled = None;
         Ok(())
     }
 
@@ -219,7 +230,7 @@ impl LocalItems {
         let Some(catalogue) = writing.catalogue().filter(|it| it.published().is_some()) else {
             return;
         };
-        if !changes.unsettled.is_empty() {
+        if changes.unsettled.is_some() {
             return;
         }
         match catalogue.publish() {
@@ -279,3 +290,6 @@ impl LocalItems {
         is_done
     }
 }
+
+#[cfg(test)]
+mod tests;

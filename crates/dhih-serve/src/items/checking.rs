@@ -1,12 +1,14 @@
 //! `dhih-serve check`: checks whether an index is undamaged and agrees with its catalogue. Changes nothing.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use dhih_index::Index;
 use serde::Serialize;
 
-use super::agreement::{Difference, is_current};
-use super::catalogue::Catalogue;
+use super::ItemShape;
+use super::agreement::{Comparison, Difference, is_current};
+use super::catalogue::{Catalogue, Record};
 use crate::{Error, Result};
 
 /// The result of a check.
@@ -18,7 +20,8 @@ pub struct Checked {
     pub bytes: u64,
     /// The number of items in the catalogue; absent where there is none.
     pub catalogued: Option<usize>,
-    /// Items of the catalogue that the index lacks, or has with a former code. The service adds them when it starts.
+    /// Items of the catalogue that the index lacks, has with a former code, or has as they were before the last change. The service adds
+    /// them when it starts.
     pub outdated: Vec<u64>,
     /// Items of the index that were deleted in the catalogue. The service removes them when it starts.
     pub removed: Vec<u64>,
@@ -26,16 +29,19 @@ pub struct Checked {
     pub displaced: Vec<u64>,
     /// Items whose metadata or external id belongs to an item with another code. These are kept, but not used.
     pub foreign_metadata: Vec<u64>,
+    /// Items with other labels or another vector than in the catalogue, as after the index was built anew with other labels. The service
+    /// uses those of the index.
+    pub differing: Vec<u64>,
 }
 
 impl Checked {
-    /// Whether index and catalogue have the same items.
+    /// Whether index and catalogue have the same items, compared by id and code.
     pub fn agree(&self) -> bool {
         [&self.outdated, &self.removed, &self.displaced].iter().all(|list| list.is_empty())
     }
 }
 
-/// Checks an index directory. No service may have it open.
+/// Checks an index directory, and changes no file of it. No service may have it open.
 ///
 /// # Errors
 /// When a file is damaged, or open in another process.
@@ -48,12 +54,69 @@ pub fn check_index(dir: &Path) -> Result<Checked> {
     if !Catalogue::is_in(dir) {
         return Ok(checked);
     }
-    let catalogue = Catalogue::open(dir)?;
-    let Difference { outdated, removed, displaced } = Difference::of(&index, &catalogue)?;
+    let catalogue = &Catalogue::open_unchanged(dir)?;
+    let (index, shape) = (&index, &ItemShape::of(&index));
+    let Difference { outdated, removed, displaced } =
+        Comparison { index, catalogue, shape }.of_all()?;
     let ids = |items: Vec<(u64, _)>| items.into_iter().map(|(id, _)| id).collect();
     checked.catalogued = Some(catalogue.len());
     (checked.outdated, checked.displaced) = (ids(outdated), ids(displaced));
     checked.removed = removed;
-    checked.foreign_metadata = catalogue.foreign_attributes(is_current(&index))?;
+    checked.foreign_metadata = catalogue.foreign_attributes(is_current(index))?;
+    let outdated: HashSet<u64> = checked.outdated.iter().copied().collect();
+    let differs = |id: u64, record: &Record| {
+        is_current(index)(id, &record.code) && !shape.is_kept(index, id, record)
+    };
+    let compare = |differing: &mut Vec<u64>, id, record: Record| {
+        if differs(id, &record) && !outdated.contains(&id) {
+            differing.push(id);
+        }
+    };
+    checked.differing = catalogue.scan(compare, |_, _, _| {})?;
     Ok(checked)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use dhih_index::{CodeSet, Codes, IndexBuilder, IndexWriter};
+
+    use super::*;
+    use crate::items::catalogue::{Change, Entry, FILE};
+
+    fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+        let files = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+        let content = |path| std::fs::read(path).unwrap();
+        files.map(|it| (it.file_name().into_string().unwrap(), content(it.path()))).collect()
+    }
+
+    /// The bug: the catalogue was opened for writing, which creates tables and removes the file of an interrupted compaction.
+    #[test]
+    fn no_file_is_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("index");
+        let set = CodeSet::new(Codes::new(8, vec![1, 2]).unwrap());
+        IndexBuilder::default().build(&set, &at).unwrap();
+        drop(IndexWriter::open(&at).unwrap());
+        let catalogue = Catalogue::open(&at).unwrap();
+        let record = Record { code: "07".into(), ..Record::default() };
+        let (thumbnail, digest, replaced, attributes) = (vec![1], None, None, None);
+        let entry = Entry { id: 7, record, thumbnail, digest, replaced, attributes };
+        catalogue.commit(&Change { added: &[entry], ..Change::default() }).unwrap();
+        assert!(matches!(check_index(&at), Err(Error::Locked { .. })));
+        // A copy of an open file has to be repaired, as after a crash.
+        std::fs::copy(at.join(FILE), dir.path().join(FILE)).unwrap();
+        drop(catalogue);
+        std::fs::copy(dir.path().join(FILE), at.join(FILE)).unwrap();
+        std::fs::write(at.join("catalogue.redb.new"), "an interrupted compaction").unwrap();
+        let before = files(&at);
+        let checked = check_index(&at).unwrap();
+        assert_eq!((checked.catalogued, checked.outdated), (Some(1), vec![7]));
+        assert!(files(&at) == before);
+        // Neither is an empty file made a catalogue.
+        std::fs::write(at.join(FILE), "").unwrap();
+        assert_eq!(check_index(&at).unwrap().catalogued, Some(0));
+        assert_eq!(std::fs::metadata(at.join(FILE)).unwrap().len(), 0);
+    }
 }

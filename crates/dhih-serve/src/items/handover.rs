@@ -38,7 +38,19 @@ impl LocalItems {
         drop(writer);
     }
 
-    /// Undoes [`close`](Self::close): the next change reopens the files if they are still the same.
+    /// Refuses all further changes as [`Reloading`](super::ChangeError::Reloading) if these items are a copy. Returns whether they are. A
+    /// promotion has either happened before, or is refused, so that no change of a client can be lost with this copy.
+    pub(crate) fn close_copy(&self) -> bool {
+        let Some(writing) = &self.writing else { return false };
+        let _no_change = writing.changes();
+        let is_copy = writing.primary.load().is_some();
+        if is_copy {
+            writing.is_closed.store(true, Ordering::Release);
+        }
+        is_copy
+    }
+
+    /// Undoes [`close`](Self::close) and [`close_copy`](Self::close_copy): the next change reopens the files if they are still the same.
     pub(crate) fn resume(&self) {
         if let Some(writing) = &self.writing {
             writing.is_closed.store(false, Ordering::Release);

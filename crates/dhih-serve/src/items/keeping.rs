@@ -1,6 +1,7 @@
 //! Changes of what users store with existing items: replaces metadata, declares fields, and claims imported files. `changing.rs` makes the
 //! changes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use dhih_index::{Batch, Index, to_hex};
@@ -31,7 +32,7 @@ impl LocalItems {
         self.change(|writing, changes| {
             let index = self.index();
             let catalogue = self.make_catalogue(writing)?;
-            let fields = catalogue.fields();
+            let (fields, claims) = (catalogue.fields(), Claims::of(&kept)?);
             let mut attributes = Vec::with_capacity(kept.len());
             for Kept { id, external_id, metadata } in kept {
                 let code = index.code(id).map(to_hex).ok_or(ChangeError::Unknown(id))?;
@@ -39,11 +40,10 @@ impl LocalItems {
                 if let Some(external_id) = &external_id
                     && let Some(of) = writing.item_of(&index, external_id)?
                     && of != id
+                    && !claims.is_released_by(of)
                 {
-                    return Err(ChangeError::ExternalIdTaken {
-                        external_id: external_id.clone(),
-                        id: of,
-                    });
+                    let external_id = external_id.clone();
+                    return Err(ChangeError::ExternalIdTaken { external_id, id: of });
                 }
                 let before = catalogue.attributes(id, &code)?.unwrap_or_default();
                 let external_id = external_id.or(before.external_id);
@@ -53,17 +53,7 @@ impl LocalItems {
             let touched =
                 attributes.iter().map(|(id, _)| Unsettled { id: *id, undo: None }).collect();
             let steps = Steps { change, batch: Batch::new(), touched };
-            self.make(writing, changes, steps, |_| {
-                let is_kept = |(id, wanted): &(u64, Attributes)| {
-                    let kept =
-                        catalogue.attributes(*id, &wanted.code).ok().map(Option::unwrap_or_default);
-                    kept.is_some_and(|kept| {
-                        (kept.external_id, kept.metadata)
-                            == (wanted.external_id.clone(), wanted.metadata.clone())
-                    })
-                };
-                attributes.iter().all(is_kept)
-            })
+            self.make(writing, changes, steps, |_| false)
         })
     }
 
@@ -72,10 +62,13 @@ impl LocalItems {
     /// # Errors
     /// When an item has a value of another type, or files cannot be written to.
     pub(crate) fn declare(self: &Arc<Self>, fields: &Fields) -> Result<(), ChangeError> {
-        self.change(|writing, _| {
-            let index = self.index();
+        self.change(|writing, changes| {
             let catalogue = self.make_catalogue(writing)?;
-            Ok(catalogue.declare(fields, is_current(&index))??)
+            let postings = catalogue.postings_of(fields, is_current(&self.index()))??;
+            let change = Change { fields: Some(fields), ..Change::default() };
+            self.make(writing, changes, Steps::of_catalogue(change), |_| false)?;
+            catalogue.replace_postings(postings);
+            Ok(())
         })
     }
 
@@ -84,6 +77,33 @@ impl LocalItems {
     /// # Errors
     /// When the catalogue cannot be written to.
     pub(crate) fn claim(self: &Arc<Self>, claimed: &[Claim]) -> Result<(), ChangeError> {
-        self.change(|writing, _| Ok(writing.commit(&Change { claimed, ..Change::default() })?))
+        self.change(|writing, changes| {
+            let change = Change { claimed, ..Change::default() };
+            self.make(writing, changes, Steps::of_catalogue(change), |_| false).map(drop)
+        })
+    }
+}
+
+/// The items that get new external ids in one change, by these external ids.
+struct Claims(HashMap<String, u64>);
+
+impl Claims {
+    /// Refuses one external id for two items.
+    fn of(kept: &[Kept]) -> Result<Self, ChangeError> {
+        let mut items = HashMap::new();
+        for Kept { id, external_id, .. } in kept {
+            let Some(external_id) = external_id else { continue };
+            let other = items.insert(external_id.clone(), *id).filter(|other| other != id);
+            if let Some(other) = other {
+                let external_id = external_id.clone();
+                return Err(ChangeError::ExternalIdTaken { external_id, id: other });
+            }
+        }
+        Ok(Self(items))
+    }
+
+    /// Whether an item gives up the external id that it has, because it gets another one.
+    fn is_released_by(&self, item: u64) -> bool {
+        self.0.values().any(|id| *id == item)
     }
 }

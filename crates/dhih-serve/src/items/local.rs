@@ -65,6 +65,10 @@ impl LocalItems {
                 check(&index)?;
                 (index, None)
             }
+            // A catalogue that is created now would be that of no copy.
+            Access::Follower if catalogue.is_none() && !Catalogue::is_in(&dir) => {
+                return Err(Error::NotAFollower { path: dir });
+            }
             Access::Writable | Access::Follower => {
                 // The writer removes an incomplete record from the end of the log, which a loss of power may leave and which is no damage.
                 let mut writer = IndexWriter::open(&dir).map_err(failed)?;

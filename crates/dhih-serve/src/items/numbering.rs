@@ -20,8 +20,7 @@ impl Numbering {
     /// Continues after the ids of an index and its catalogue. An index alone does not know the ids of removed items.
     pub(super) fn after(index: &Index, catalogue: Option<&Catalogue>) -> Result<Self> {
         let last = match index.last_id() {
-            // Only an index with an id from `FAR` on must be scanned for the last id below it.
-            Some(FAR..) => index.iter().map(|(id, _)| id).take_while(|id| *id < FAR).last(),
+            Some(FAR..) => last_below(FAR, |from| index.ids_from(from, 1).first().copied()),
             last => last,
         };
         let known = catalogue.map(|catalogue| catalogue.last_id_below(FAR)).transpose()?;
@@ -49,9 +48,34 @@ impl Numbering {
     }
 }
 
+/// The greatest id below `end`, by bisection; `next` gives the first id that is not less than a number.
+fn last_below(end: u64, next: impl Fn(u64) -> Option<u64>) -> Option<u64> {
+    let (mut last, mut from, mut until) = (None, 0, end);
+    // No id is in `until..end`.
+    while from < until {
+        let middle = from.midpoint(until);
+        match next(middle).filter(|id| *id < end) {
+            Some(id) => (last, from) = (Some(id), id + 1),
+            None => until = middle,
+        }
+    }
+    last
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_id_below_a_number_is_found() {
+        for ids in [&[][..], &[0], &[5], &[9], &[0, 1, 2, 3], &[3, 8, 9, 11], &[10, u64::MAX]] {
+            let next = |from: u64| ids.iter().copied().find(|id| *id >= from);
+            for end in [0, 1, 4, 9, 10, 11, FAR, u64::MAX] {
+                let expected = ids.iter().copied().rfind(|id| *id < end);
+                assert_eq!(last_below(end, next), expected, "{ids:?} below {end}");
+            }
+        }
+    }
 
     #[test]
     fn no_chosen_id_ends_numbering() {

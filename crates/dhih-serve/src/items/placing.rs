@@ -1,6 +1,6 @@
 //! `Placing`: gives the items of several requests their ids, one after the other. A request that is refused leaves no trace.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use dhih_index::{Index, to_hex};
 
@@ -63,8 +63,14 @@ impl<'a> Placing<'a> {
         Self { items, index, writing, numbers, entries, touched, places, external_ids, done }
     }
 
+    /// The placed items. A change is undone or completed as a whole. One that replaces an item can only be completed, because the former
+    /// item is not kept.
     pub(super) fn placed(self) -> Placed {
-        Placed { numbers: self.numbers, entries: self.entries, touched: self.touched }
+        let Self { numbers, entries, mut touched, .. } = self;
+        if touched.iter().any(|item| item.undo.is_none()) {
+            touched.iter_mut().for_each(|item| item.undo = None);
+        }
+        Placed { numbers, entries, touched }
     }
 
     pub(super) fn index(&self) -> &Index {
@@ -75,9 +81,14 @@ impl<'a> Placing<'a> {
         Mark { steps: self.done.len(), entries: self.entries.len(), numbers: self.numbers }
     }
 
-    /// The entries that were appended since a mark.
-    pub(super) fn since(&self, mark: Mark) -> &[Entry] {
-        &self.entries[mark.entries..]
+    /// The entries that were put since a mark, after the earlier ones or in the place of some.
+    pub(super) fn since(&self, mark: Mark) -> Vec<&Entry> {
+        let replaced = self.done[mark.steps..].iter().filter_map(|step| match step {
+            Step::Replaced(place, _) => Some(*place),
+            _ => None,
+        });
+        let places: BTreeSet<usize> = replaced.chain(mark.entries..self.entries.len()).collect();
+        places.into_iter().map(|place| &self.entries[place]).collect()
     }
 
     /// Undoes all steps since a mark.
@@ -141,10 +152,16 @@ impl<'a> Placing<'a> {
         let replaced = self.index.code(id).map(to_hex);
         let undo = Removal { id, code: record.code.clone() };
         let undo = Some(undo).filter(|_| replaced.is_none());
+        let attributes = attributes.or_else(|| self.entry(id)?.attributes.clone());
         let attributes = attributes.map(|it| Attributes { code: record.code.clone(), ..it });
         let entry = Entry { id, record, thumbnail, digest, replaced, attributes };
         self.put(entry, Unsettled { id, undo });
         Ok(Made { id, replaces })
+    }
+
+    /// The entry with this id.
+    fn entry(&self, id: u64) -> Option<&Entry> {
+        self.places.get(&id).map(|place| &self.entries[*place])
     }
 
     /// Appends an entry, or replaces an earlier one with the same id: the last one wins.
@@ -180,14 +197,19 @@ impl<'a> Placing<'a> {
 
     /// The item with an external id.
     fn item_of(&self, external: &str) -> Result<Option<u64>, ChangeError> {
+        let external_id = |entry: &Entry| entry.attributes.as_ref()?.external_id.clone();
         if let Some(id) = self.external_ids.get(external) {
-            return Ok(Some(*id));
+            // A later entry with the same id may have given the item another external id.
+            let has_it = self.entry(*id).and_then(external_id).as_deref() == Some(external);
+            if has_it {
+                return Ok(Some(*id));
+            }
         }
         let known = self.writing.item_of(self.index, external)?;
         // An entry with attributes replaces the external id of its item.
-        let is_kept = |id: &u64| {
-            self.places.get(id).is_none_or(|place| self.entries[*place].attributes.is_none())
-        };
-        Ok(known.filter(is_kept))
+        Ok(known.filter(|id| self.entry(*id).is_none_or(|entry| entry.attributes.is_none())))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,12 @@ use std::sync::atomic::Ordering;
 use dhih_index::{Batch, Index};
 
 use super::agreement::is_current;
-use super::catalogue::{Catalogue, LoggedChange, PayloadError, Position, ReadChange, Record};
+use super::catalogue::{
+    Catalogue, Lineage, LoggedChange, PayloadError, Position, ReadChange, Record,
+};
 use super::fingerprint::{Fingerprint, of_all_but};
 use super::numbering::Numbering;
-use super::writing::{Changes, Unsettled, Writing};
+use super::writing::{Changes, Failed, Unsettled, Writing};
 use super::{ChangeError, ItemShape, LocalItems};
 use crate::{Error, Result};
 
@@ -102,7 +104,8 @@ impl LocalItems {
             catalogue.replay(changes).and_then(|()| self.apply_outstanding(catalogue, state));
         if let Err(error) = made {
             tracing::error!(%error, "changes of the primary could not be made; they are ended before others are");
-            state.unsettled.extend(touched().map(|id| Unsettled { id, undo: None }));
+            let items = touched().map(|id| Unsettled { id, undo: None }).collect();
+            state.unsettled = Some(Failed { items, keys: Vec::new() });
             return Err(ChangeError::OutcomeUnknown(error));
         }
         touched().for_each(|id| state.numbers.note(id));
@@ -177,22 +180,12 @@ impl LocalItems {
         self.writing.as_ref().is_some_and(Writing::is_superseded)
     }
 
-    /// The number of promotions in the history of these items; 0 where no catalogue is open.
+    /// The lineage of these items; the default one where no catalogue is open.
     ///
     /// # Errors
     /// When the catalogue cannot be read.
-    pub(crate) fn epoch(&self) -> Result<u64> {
-        self.catalogue().map_or(Ok(0), |catalogue| Ok(catalogue.lineage()?.epoch))
-    }
-
-    /// The epoch, and the position of the last change that these items have of their former primary; `None` if they were never promoted.
-    ///
-    /// # Errors
-    /// When the catalogue cannot be read.
-    pub(crate) fn fork(&self) -> Result<Option<(u64, Position)>> {
-        let Some(catalogue) = self.catalogue() else { return Ok(None) };
-        let lineage = catalogue.lineage()?;
-        Ok(lineage.fork.map(|fork| (lineage.epoch, fork)))
+    pub(crate) fn lineage(&self) -> Result<Lineage> {
+        self.catalogue().map_or_else(|| Ok(Lineage::default()), |catalogue| catalogue.lineage())
     }
 }
 

@@ -44,11 +44,21 @@ impl ItemShape {
         Ok(CodeSet { ids, labels, vectors, ..CodeSet::new(codes) })
     }
 
-    /// Whether the index has the item as in its record. Always false for items with vectors, because vectors are not compared.
+    /// Whether the index has the item as in its record: its code, its labels and its vector.
     pub(super) fn is_kept(&self, index: &Index, id: u64, record: &Record) -> bool {
         let is_code = index.code(id).map(dhih_index::to_hex).as_ref() == Some(&record.code);
         let labels = || self.labels.labels(std::iter::once(record));
-        self.vectors.is_none() && is_code && self.labels.labels_in(index, &[id]) == labels()
+        is_code
+            && self.labels.labels_in(index, &[id]) == labels()
+            && self.is_vector_kept(index, id, record)
+    }
+
+    /// Whether the index has the vector of the record, in the type of the index. A record without a vector can replace none.
+    fn is_vector_kept(&self, index: &Index, id: u64, record: &Record) -> bool {
+        match self.vectors(std::iter::once(record)) {
+            None => true,
+            Some(set) => set.and_then(|set| set.get(0)).ok() == index.vector(id),
+        }
     }
 
     /// The vectors of these items in the type of the index. `None` where it stores none, or where one is unknown; the index refuses the
@@ -99,7 +109,7 @@ impl LabelShape {
         match labels {
             "single" => Self::Single,
             "multi-hot" => {
-                let first = index.iter().next().and_then(|(id, _)| index.label(id));
+                let first = index.ids_from(0, 1).first().and_then(|id| index.label(*id));
                 Self::MultiHot(match first {
                     Some(Label::MultiHot(row)) => row.len(),
                     _ => index.classes().len(),

@@ -97,6 +97,27 @@ fn what_was_kept_with_an_item_that_is_refused_is_not_found() {
     assert_eq!(kept(&items), ["\"a\" 1"]);
 }
 
+/// The bug: each item was compared with the disk alone, so that an import gave one external id to two items.
+#[test]
+fn no_two_items_of_a_change_get_one_external_id() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let items = open(dir.path());
+    let kept = |id, external_id: &str| {
+        let (external_id, metadata) = (Some(external_id.into()), metadata::Metadata::default());
+        Kept { id, external_id, metadata }
+    };
+    let refused = items.keep(vec![kept(0, "x"), kept(1, "x")]);
+    assert!(matches!(refused, Err(ChangeError::ExternalIdTaken { id: 0, .. })), "{refused:?}");
+    items.keep(vec![kept(0, "x"), kept(1, "y")]).unwrap();
+    let refused = items.keep(vec![kept(2, "x")]);
+    assert!(matches!(refused, Err(ChangeError::ExternalIdTaken { id: 0, .. })), "{refused:?}");
+    // Items may exchange external ids.
+    items.keep(vec![kept(0, "y"), kept(1, "x")]).unwrap();
+    let of = |external_id| items.find(&items.index(), external_id).unwrap();
+    assert_eq!((of("x"), of("y")), (Some(1), Some(0)));
+}
+
 #[test]
 fn what_the_catalogue_has_and_the_index_lacks_is_made_good() {
     let dir = tempfile::tempdir().unwrap();

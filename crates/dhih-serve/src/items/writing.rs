@@ -41,12 +41,19 @@ pub(super) struct Changes {
     /// Absent after an error, until the index has been reopened.
     pub(super) writer: Option<IndexWriter>,
     pub(super) numbers: Numbering,
-    /// Items of changes whose outcome is unknown.
-    pub(super) unsettled: Vec<Unsettled>,
-    /// The idempotency keys of the requests of these changes.
-    pub(super) keys: Vec<String>,
+    /// The change whose outcome is unknown, if there is one.
+    pub(super) unsettled: Option<Failed>,
     /// That of the index, where a journal is kept.
     pub(super) fingerprint: Fingerprint,
+}
+
+/// A change that failed halfway. It is undone or completed before the next one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Failed {
+    /// The items that it adds, replaces or removes. A declaration of fields has none.
+    pub(super) items: Vec<Unsettled>,
+    /// The idempotency keys of its requests.
+    pub(super) keys: Vec<String>,
 }
 
 /// An item of a change whose outcome may become unknown.
@@ -62,6 +69,13 @@ pub(super) struct Steps<'a> {
     pub(super) change: Change<'a>,
     pub(super) batch: Batch,
     pub(super) touched: Vec<Unsettled>,
+}
+
+impl<'a> Steps<'a> {
+    /// A change of the catalogue alone, which touches no item.
+    pub(super) fn of_catalogue(change: Change<'a>) -> Self {
+        Self { change, batch: Batch::new(), touched: Vec::new() }
+    }
 }
 
 impl Writing {
@@ -87,6 +101,11 @@ impl Writing {
     /// Makes a change of the catalogue, if there is one.
     pub(super) fn commit(&self, change: &Change<'_>) -> Result<()> {
         self.catalogue().map_or(Ok(()), |catalogue| catalogue.commit(change))
+    }
+
+    /// The number of the last change of the catalogue, if there is one.
+    pub(super) fn change_number(&self) -> Result<Option<u64>> {
+        self.catalogue().map(|catalogue| catalogue.change_number()).transpose()
     }
 
     /// Whether the path of the catalogue, if there is one, still leads to the open file.
@@ -128,7 +147,6 @@ impl Writing {
 
 impl Changes {
     pub(super) fn new(writer: IndexWriter, numbers: Numbering, fingerprint: Fingerprint) -> Self {
-        let (unsettled, keys) = Default::default();
-        Self { writer: Some(writer), numbers, unsettled, keys, fingerprint }
+        Self { writer: Some(writer), numbers, unsettled: None, fingerprint }
     }
 }

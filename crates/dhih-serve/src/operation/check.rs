@@ -29,6 +29,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
         ("removed     the index still has", &checked.removed),
         ("displaced   the index has others with the ids", &checked.displaced),
         ("metadata    is kept of other items with the ids", &checked.foreign_metadata),
+        ("differing   the index has other labels or vectors of", &checked.differing),
     ] {
         if !ids.is_empty() {
             let more = if ids.len() > TOLD { ", ..." } else { "" };

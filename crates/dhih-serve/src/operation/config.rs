@@ -155,6 +155,9 @@ impl Config {
         if self.read_only {
             return Err("--follow and --read-only are both given: a follower writes what its primary tells it, leave --read-only out".into());
         }
+        if self.journal_mib == Some(0) {
+            return Err("--follow and --journal-mib 0 are both given: a follower keeps its position in the journal, leave --journal-mib out or give its size".into());
+        }
         let names_one = self.run.is_some() || self.codec.is_some() || self.index.is_some();
         if self.collections.is_some() && (names_one || address.is_collection()) {
             return Err("--follow and --collections are both given, which follows all collections of a service: give the URL of the service to --follow, \

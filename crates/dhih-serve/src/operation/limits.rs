@@ -8,12 +8,12 @@ use std::time::Duration;
 pub struct Limits {
     /// Largest body, in bytes; larger ones are answered by 413.
     pub max_body_bytes: usize,
-    /// Bytes of bodies that are held at the same time, but at least one body of the largest size. Bytes that exceed them are refused by
-    /// 503. The first bytes of each body are not counted.
+    /// Bytes of bodies, and of what they take once they are parsed, that are held at the same time. They are raised to what one body of the
+    /// largest size takes. Bytes that exceed them are refused by 503. The first bytes of each body are not counted.
     pub body_memory_bytes: usize,
     /// Most requests in progress; further ones are answered by 503 at once.
     pub max_in_flight: usize,
-    /// Longest time from the header of a request to its answer; longer requests are answered by 408.
+    /// Longest time from the header of a request to its answer; longer requests are answered by 408, and longer changes by 504.
     pub request_timeout: Duration,
     /// Longest wait for a free worker; longer waits are answered by 503.
     pub queue_timeout: Duration,

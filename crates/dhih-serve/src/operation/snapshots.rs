@@ -75,7 +75,7 @@ impl Snapshots {
     /// Makes a snapshot whose name was checked. When this returns, it is on disk.
     ///
     /// # Errors
-    /// When another operation is in progress, or the disk is full or fails.
+    /// When another operation is in progress or has just made a snapshot of this name, or the disk is full or fails.
     pub(crate) fn make(
         &self,
         items: &Arc<LocalItems>,
@@ -86,12 +86,17 @@ impl Snapshots {
         let failed = |source| SnapshotError::Failed(Error::written(dir, source).into());
         fs::create_dir_all(dir).map_err(failed)?;
         let (partial, whole) = (dir.join(format!("{name}{PARTIAL}")), dir.join(name));
+        // Since the name was checked, another request may have made a snapshot of this name.
+        if whole.symlink_metadata().is_ok() {
+            return Err(SnapshotError::Exists);
+        }
         // An interrupted snapshot may have left files.
         if partial.exists() {
             fs::remove_dir_all(&partial).map_err(failed)?;
         }
         items.snapshot(&partial)?;
-        fs::rename(&partial, &whole).map_err(failed)?;
+        let renamed = fs::rename(&partial, &whole);
+        renamed.inspect_err(|_| drop(fs::remove_dir_all(&partial))).map_err(failed)?;
         sync_directory(dir).map_err(failed)?;
         of(&whole).ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
     }
@@ -152,4 +157,35 @@ fn of(dir: &Path) -> Option<Snapshot> {
         bytes: files.iter().map(fs::Metadata::len).sum(),
         at: made.as_secs(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use dhih_index::{CodeSet, Codes, IndexBuilder};
+
+    use super::*;
+    use crate::items::{Access, Opening};
+
+    /// The name is checked before the lock is taken. The bug: the second of two requests failed when it renamed its copy, which stayed.
+    #[test]
+    fn of_two_snapshots_of_one_name_the_second_is_refused_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, all) = (dir.path().join("index"), dir.path().join("snapshots"));
+        let set = CodeSet::new(Codes::new(8, vec![1, 2]).unwrap());
+        IndexBuilder::default().build(&set, &index).unwrap();
+        let opening = Opening {
+            dir: &index,
+            model_sha256: None,
+            access: Access::Writable,
+            catalogue: None,
+            makes_catalogue: false,
+        };
+        let items = Arc::new(LocalItems::open(opening, |_| Ok(())).unwrap());
+        let snapshots = Snapshots::new(Some(all));
+        let [first, second] = [(); 2].map(|()| snapshots.name(Some("one".into())).unwrap());
+        assert!(snapshots.make(&items, &first).unwrap().done);
+        assert!(matches!(snapshots.make(&items, &second), Err(SnapshotError::Exists)));
+        let listed: Vec<_> = snapshots.list().unwrap().into_iter().map(|one| one.done).collect();
+        assert_eq!(listed, [true]);
+    }
 }

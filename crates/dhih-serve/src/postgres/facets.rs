@@ -106,12 +106,6 @@ impl Descriptions {
         let read =
             |file| Sidecar::read(file, Named::ById, &fields).map_err(|e| wrong(e.to_string()));
         let metadata = file.map(read).transpose()?;
-        let mut external_ids = HashSet::new();
-        for id in metadata.iter().flat_map(Sidecar::external_ids) {
-            if !external_ids.insert(id) {
-                return Err(wrong(format!("the external id {id:?} is that of two items")));
-            }
-        }
         Ok(Self { fields, metadata })
     }
 
@@ -146,7 +140,9 @@ impl Descriptions {
                 }
             }
         }
-        let classes = sets.iter().map(|set| &set.classes).find(|classes| !classes.is_empty());
+        // All sets with items that name classes name the same ones (`sets.rs`).
+        let with_items = sets.iter().filter(|set| !set.codes.is_empty());
+        let classes = with_items.map(|set| &set.classes).find(|classes| !classes.is_empty());
         let classes = classes.cloned().unwrap_or_default();
         Ok(Some(Facets { labels, classes, fields: postings.counts(MAX_VALUES) }))
     }

@@ -28,6 +28,7 @@ use super::{
     runtime::Runtime,
     schema,
     session::connect_any,
+    sets::together,
 };
 
 /// The key of PostgreSQL's advisory lock that allows one load at a time. The number is arbitrary.
@@ -199,29 +200,6 @@ async fn lock(coordinator: &Client) -> Result<(), Error> {
     Err(Error::Loading)
 }
 
-/// The first set, if all sets belong together.
-fn together(sets: &[CodeSet]) -> Result<&CodeSet, Error> {
-    let wrong = |reason: String| Error::Codes { reason };
-    let first = sets.first().ok_or_else(|| wrong("there are none".into()))?;
-    if sets.iter().all(|set| set.codes.is_empty()) {
-        return Err(wrong("there are none".into()));
-    }
-    for set in sets {
-        let (expected, found) = (first.codes.bits(), set.codes.bits());
-        if expected != found {
-            return Err(wrong(format!("some have {expected} bits and some {found}")));
-        }
-        if set.model_sha256 != first.model_sha256 {
-            return Err(wrong("they are of different models".into()));
-        }
-        if sets.len() > 1 && set.ids.is_none() {
-            let reason = "they are in several files, and one has no ids: its rows' numbers would be those of others";
-            return Err(wrong(reason.into()));
-        }
-    }
-    Ok(first)
-}
-
 /// The number of substrings that suits codes with this many bits and shards with this many rows.
 fn suitable(bits: u32, rows: u64) -> u32 {
     let length = ((rows.max(2) as f64).log2() - SHORTER).clamp(SHORTEST, f64::from(LONGEST));
@@ -333,7 +311,6 @@ impl Staged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dhih_index::Codes;
 
     #[test]
     fn substrings_suit_bits_and_rows() {
@@ -348,27 +325,5 @@ mod tests {
         ] {
             assert_eq!(suitable(bits, rows), expected, "{bits} bits, {rows} rows");
         }
-    }
-
-    #[test]
-    fn codes_that_do_not_belong_together_are_refused() {
-        let set = |bits: u32, ids: Option<Vec<u64>>, model: &str| {
-            let codes = Codes::new(bits, vec![0; 2 * bits.div_ceil(8) as usize]).unwrap();
-            CodeSet { ids, model_sha256: Some(model.into()), ..CodeSet::new(codes) }
-        };
-        let (one, two) = (Some(vec![1, 2]), Some(vec![3, 4]));
-        let none = CodeSet::new(Codes::new(8, Vec::new()).unwrap());
-        for (sets, part) in [
-            (vec![], "there are none"),
-            (vec![none.clone(), none], "there are none"),
-            (vec![set(8, one.clone(), "a"), set(9, two.clone(), "a")], "8 bits and some 9"),
-            (vec![set(8, one.clone(), "a"), set(8, two.clone(), "b")], "different models"),
-            (vec![set(8, one.clone(), "a"), set(8, None, "a")], "no ids"),
-        ] {
-            let error = together(&sets).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
-        assert!(together(&[set(8, one, "a"), set(8, two, "a")]).is_ok());
-        assert!(together(&[set(8, None, "a")]).is_ok());
     }
 }

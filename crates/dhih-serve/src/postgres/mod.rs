@@ -27,6 +27,7 @@ mod runtime;
 mod schema;
 mod search;
 mod session;
+mod sets;
 mod shard;
 mod tls;
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 
 use super::client::Primary;
 use super::error::FollowError;
-use super::following::{Follower, Pauses};
+use super::following::{Begun, Follower, Pauses};
 use super::place::Place;
 use crate::collections::CollectionName;
 use crate::collections::folder::Folder;
@@ -40,29 +40,58 @@ struct ListedOne {
 
 impl Following {
     /// Fetches the first snapshot of each collection of which there is no copy yet. Retries until the primary answers. Returns the followers
-    /// by the names of their collections.
+    /// by the names of their collections, without those that the primary does not let anybody follow.
     ///
     /// # Errors
     /// When a directory cannot be created, read or renamed.
     pub(crate) async fn begin(self) -> Result<Vec<(CollectionName, Follower)>> {
         let (primary, folder) = match self {
             Self::One(follower) => {
-                follower.begin().await?;
+                let mut pauses = Pauses::default();
+                while let Begun::Refused(error) = follower.begin().await? {
+                    tracing::warn!(%error, "the primary refuses a follower; it is tried again");
+                    pauses.wait().await;
+                }
                 return Ok(vec![(CollectionName::default(), follower)]);
             }
             Self::All { primary, folder } => (primary, folder),
         };
         fs::create_dir_all(&folder).map_err(|source| Error::written(&folder, source))?;
-        let copies = Folder::open(folder.clone(), Access::Follower)?.names()?;
         let mut followers = Vec::new();
-        for name in names(&primary, copies).await {
-            let dir = folder.join(name.as_str());
-            fs::create_dir_all(&dir).map_err(|source| Error::written(&dir, source))?;
-            let place = Place::new(&dir.join(INDEX))?;
+        for name in names(&primary, copies(&folder)?).await {
+            let place = Place::new(&folder.join(name.as_str()).join(INDEX))?;
             followers.push((name.clone(), Follower::new(primary.of_collection(&name), place)));
         }
-        try_join_all(followers.iter().map(|(_, follower)| follower.begin())).await?;
-        Ok(followers)
+        let begun =
+            try_join_all(followers.into_iter().map(|(name, follower)| begin(name, follower)))
+                .await?;
+        Ok(begun.into_iter().flatten().collect())
+    }
+}
+
+/// The names of the collections of which there are copies. Completes replacements that were interrupted.
+fn copies(folder: &Path) -> Result<Vec<CollectionName>> {
+    let mut copies = Vec::new();
+    // A directory alone is no copy: it may have been made for a model, or have a part of a snapshot.
+    for name in Folder::open(folder.to_owned(), Access::ReadOnly)?.names()? {
+        if Place::new(&folder.join(name.as_str()).join(INDEX))?.recover()? {
+            copies.push(name);
+        }
+    }
+    Ok(copies)
+}
+
+/// Begins to follow one of several collections. Returns `None` if the primary refuses it, which must not keep the others from being served.
+async fn begin(
+    name: CollectionName,
+    follower: Follower,
+) -> Result<Option<(CollectionName, Follower)>> {
+    match follower.begin().await? {
+        Begun::WithCopy => Ok(Some((name, follower))),
+        Begun::Refused(error) => {
+            tracing::error!(%error, collection = %name, "this collection is not followed; the next start tries it again");
+            Ok(None)
+        }
     }
 }
 

@@ -77,9 +77,47 @@ impl FollowError {
         }
     }
 
+    /// Whether another attempt for the same collection would be refused again: the collection is gone, keeps no journal, is a store, may not
+    /// be followed with this key, or is that of a former primary.
+    pub(super) fn is_definite_refusal(&self) -> bool {
+        let Self::Refused { status, code, .. } = self else { return false };
+        matches!(
+            (*status, &**code),
+            (401 | 403 | 422, _) | (404, "no_collection") | (409, "superseded")
+        )
+    }
+
     /// Whether the primary reports that its journal does not continue from the follower's position, so that the follower needs a snapshot.
     pub(super) fn asks_for_snapshot(&self) -> bool {
         let codes = ["other_history", "too_far_behind"];
         matches!(self, Self::Refused { status: 409, code, .. } if codes.contains(&&**code))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_definite_unless_the_primary_may_soon_answer_otherwise() {
+        let refused = |status, code: &str| {
+            let (code, message) = (code.to_owned(), String::new());
+            let address = String::new();
+            FollowError::Refused { address, status, code, message }.is_definite_refusal()
+        };
+        for (status, code) in [
+            (404, "no_collection"),
+            (403, "read_only"),
+            (403, "forbidden"),
+            (422, "no_journal"),
+            (409, "superseded"),
+        ] {
+            assert!(refused(status, code), "{status} {code}");
+        }
+        // A file of a snapshot that has expired is `not_found`: there is another snapshot.
+        for (status, code) in [(404, "not_found"), (503, "busy"), (507, "disk_full"), (429, "")] {
+            assert!(!refused(status, code), "{status} {code}");
+        }
+        assert!(!FollowError::Ended.is_definite_refusal());
     }
 }

@@ -17,8 +17,8 @@ use super::error::FollowError;
 use super::offer::HashWriter;
 use super::place::Place;
 use crate::api::{FollowFile, FollowSnapshot};
-use crate::disk::sync_directory;
-use crate::items::catalogue::{Catalogue, Position};
+use crate::disk::{remove_directory, sync_directory};
+use crate::items::catalogue::{Catalogue, Lineage, Position};
 use crate::operation::plain_name::check_plain;
 
 /// The file that stores the list of the snapshot beside the fetched files. A file of a snapshot cannot have this name, because it begins
@@ -27,17 +27,18 @@ const LIST: &str = ".list.json";
 /// The pause before the next request while the primary is still making the snapshot.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Fetches a snapshot into the directory [`Place::taking`]. When this returns, the snapshot is complete and on disk. `epoch` is that of the
+/// Fetches a snapshot into the directory [`Place::taking`]. When this returns, the snapshot is complete and on disk. `lineage` is that of the
 /// copy that the snapshot replaces.
 ///
 /// # Errors
-/// When the primary or the disk fails, or the primary has a lower epoch than the copy. The fetched part is kept for the next attempt, unless the disk is full.
+/// When the primary or the disk fails, or the primary has the same history as the copy and a lower epoch. The fetched part is kept for the
+/// next attempt, unless the disk is full.
 pub(super) async fn fetch(
     primary: &Primary,
     place: &Place,
-    epoch: u64,
+    lineage: &Lineage,
 ) -> Result<Position, FollowError> {
-    let fetched = take(primary, place.taking(), epoch).await;
+    let fetched = take(primary, place.taking(), lineage).await;
     if let Err(FollowError::Disk { source, .. }) = &fetched
         && [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&source.kind())
     {
@@ -46,9 +47,9 @@ pub(super) async fn fetch(
     fetched
 }
 
-async fn take(primary: &Primary, dir: &Path, epoch: u64) -> Result<Position, FollowError> {
+async fn take(primary: &Primary, dir: &Path, lineage: &Lineage) -> Result<Position, FollowError> {
     let snapshot = list(primary).await?;
-    if snapshot.epoch < epoch {
+    if lineage.may_be(snapshot.history.as_deref()) && snapshot.epoch < lineage.epoch {
         return Err(FollowError::FormerPrimary { address: primary.address.to_string() });
     }
     let position = check(&snapshot)?;
@@ -112,10 +113,7 @@ fn begin(dir: &Path, snapshot: &FollowSnapshot) -> io::Result<()> {
     if fs::read(dir.join(LIST)).is_ok_and(|known| known == list) {
         return Ok(());
     }
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_directory(dir)?;
     fs::create_dir_all(dir)?;
     fs::write(dir.join(LIST), list)
 }
@@ -180,7 +178,7 @@ mod tests {
         let file = |name: &&str| FollowFile { name: (*name).into(), bytes: 1, sha256: "0".into() };
         let position = format!("7-{}", "0".repeat(64));
         let files = names.iter().map(file).collect();
-        FollowSnapshot { id: "a1".into(), position, epoch: 0, files }
+        FollowSnapshot { id: "a1".into(), position, epoch: 0, history: None, files }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::place::Place;
 use super::status::FollowStatus;
 use crate::api::{Succeeded, Succession};
 use crate::http::AppState;
-use crate::items::catalogue::{LoggedChange, Position};
+use crate::items::catalogue::{Lineage, LoggedChange, Position};
 use crate::items::{LocalItems, ReplayError};
 
 /// The pause after the first failure, and the longest pause. The pause doubles with each further failure.
@@ -33,6 +33,14 @@ pub(crate) struct Follower {
     status: Arc<FollowStatus>,
 }
 
+/// How following begins.
+pub(crate) enum Begun {
+    /// There is a copy, which can be served.
+    WithCopy,
+    /// The primary does not let anybody follow, and will not until somebody changes that.
+    Refused(FollowError),
+}
+
 impl Follower {
     /// A follower of `primary` with its copy at `place`.
     pub(crate) fn new(primary: Primary, place: Place) -> Self {
@@ -44,14 +52,18 @@ impl Follower {
     ///
     /// # Errors
     /// When a directory cannot be renamed.
-    pub(crate) async fn begin(&self) -> crate::Result<()> {
+    pub(crate) async fn begin(&self) -> crate::Result<Begun> {
         if self.place.recover()? {
-            return Ok(());
+            return Ok(Begun::WithCopy);
         }
         let mut pauses = Pauses::default();
         loop {
-            match fetch(&self.primary, &self.place, 0).await {
-                Ok(_) => return block_in_place(|| self.place.put()),
+            match fetch(&self.primary, &self.place, &Lineage::default()).await {
+                Ok(_) => {
+                    block_in_place(|| self.place.put())?;
+                    return Ok(Begun::WithCopy);
+                }
+                Err(error) if error.is_definite_refusal() => return Ok(Begun::Refused(error)),
                 Err(error) => {
                     tracing::warn!(%error, "no snapshot of the primary yet; it is tried again");
                     self.status.lost(error.code());
@@ -69,6 +81,10 @@ impl Follower {
             block_in_place(|| self.place.tidy());
             match self.claim(&state).await {
                 Err(FollowError::Replay(ReplayError::NotFollowing)) => {
+                    tracing::warn!(
+                        primary = self.status.primary(),
+                        "this copy was promoted, so that nobody is followed: leave --follow out, or begin a new copy in another --index directory"
+                    );
                     return self.succeed(&state).await;
                 }
                 Err(error) => tracing::warn!(%error, "the primary's address is not noted"),
@@ -91,6 +107,10 @@ impl Follower {
                             pauses = Pauses::default();
                             continue;
                         }
+                        Err(FollowError::Replay(ReplayError::NotFollowing)) => {
+                            tracing::info!("this copy was promoted while a snapshot was taken");
+                            return self.succeed(&state).await;
+                        }
                         Err(error) => {
                             tracing::error!(%error, "no snapshot of the primary; what was served before is served on");
                             self.status.lost(error.code());
@@ -109,12 +129,7 @@ impl Follower {
 
     /// Records the address of the primary in the items. Fails if the items are no copy, for example because they were promoted.
     async fn claim(&self, state: &Arc<AppState>) -> Result<(), FollowError> {
-        let items = items(state).inspect_err(|_| {
-            tracing::warn!(
-                primary = self.status.primary(),
-                "this copy was promoted, so that nobody is followed: leave --follow out, or begin a new copy in another --index directory"
-            );
-        })?;
+        let items = items(state)?;
         let primary = self.status.primary().to_owned();
         let followed = spawn_blocking(move || items.follow(primary)).await;
         Ok(followed
@@ -129,6 +144,8 @@ impl Follower {
         let asked = format!("/replication/changes?after={position}");
         let mut feed = Feed::of(self.primary.get(&asked, 0).await?);
         self.status.connected();
+        // No snapshot is needed, so that a part of one from an earlier attempt would only keep items that are deleted by now.
+        block_in_place(|| self.place.give_up());
         tracing::info!(position = position.number, "the primary is followed");
         loop {
             let Group { changes, head, .. } = feed.next().await?;
@@ -145,6 +162,8 @@ impl Follower {
 
     /// Tells the former primary that these items were promoted, as soon as it can be reached, so that it accepts no changes any more.
     async fn succeed(&self, state: &Arc<AppState>) {
+        // A snapshot that was being fetched is not needed any more.
+        block_in_place(|| self.place.give_up());
         let mut pauses = Pauses::default();
         let mut is_first = true;
         loop {
@@ -156,8 +175,16 @@ impl Follower {
                     );
                 }
                 Ok(false) => return,
-                Err(error @ FollowError::Refused { status: 404 | 409 | 422, .. }) => {
-                    return tracing::info!(%error, "what is at the address of the former primary has nothing to refuse");
+                Err(FollowError::Refused { status: 409, code, message, .. })
+                    if code == "other_history" =>
+                {
+                    return tracing::info!(
+                        message,
+                        "what is at the address of the former primary has nothing to refuse"
+                    );
+                }
+                Err(error @ FollowError::Refused { status: 409 | 422, .. }) => {
+                    return tracing::error!(%error, "the former primary does not see that it was replaced, and may accept changes that no other service gets: stop it");
                 }
                 Err(error) if is_first => {
                     is_first = false;
@@ -172,31 +199,41 @@ impl Follower {
     /// Sends the epoch to the former primary. Returns whether it gives way.
     async fn tell(&self, state: &Arc<AppState>) -> Result<bool, FollowError> {
         let run = state.run();
-        let Some((epoch, fork)) = run.items().map_err(ReplayError::from)?.fork()? else {
-            return Ok(false);
-        };
-        let succession = Succession { epoch, position: fork.to_string() };
+        let Lineage { epoch, history, fork, .. } =
+            run.items().map_err(ReplayError::from)?.lineage()?;
+        let Some(fork) = fork else { return Ok(false) };
+        let succession = Succession { epoch, position: fork.to_string(), history };
         let Succeeded { superseded } = self.primary.post("/replication/epoch", &succession).await?;
         Ok(superseded)
     }
 
+    /// Replaces all items by those of a new snapshot. They may be promoted until the snapshot is complete, and then stay.
     async fn take_anew(&self, state: &Arc<AppState>) -> Result<(), FollowError> {
-        let epoch = state.run().items().map_err(ReplayError::from)?.epoch()?;
-        fetch(&self.primary, &self.place, epoch).await?;
+        let lineage = items(state)?.lineage()?;
+        fetch(&self.primary, &self.place, &lineage).await?;
         block_in_place(|| {
-            self.place.put()?;
-            match state.reload() {
-                Ok(_) => {
-                    self.place.tidy();
-                    metrics::counter!("dhih_replication_snapshots_total").increment(1);
-                    Ok(())
-                }
-                Err(error) => {
-                    self.place.take_back()?;
-                    Err(error.into())
-                }
+            let run = state.run();
+            let items = run.items().map_err(ReplayError::from)?;
+            if !items.close_copy() {
+                return Err(ReplayError::NotFollowing.into());
             }
+            self.replace(state).inspect_err(|_| items.resume())?;
+            metrics::counter!("dhih_replication_snapshots_total").increment(1);
+            Ok(())
         })
+    }
+
+    /// Serves the snapshot that was fetched, or what was served before if that fails. No change of the items is in progress.
+    fn replace(&self, state: &AppState) -> Result<(), FollowError> {
+        self.place.put()?;
+        if let Err(error) = state.reload() {
+            if let Err(error) = self.place.take_back() {
+                tracing::error!(%error, "the old copy is not in its place");
+            }
+            return Err(error.into());
+        }
+        self.place.tidy();
+        Ok(())
     }
 }
 

@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::api::{FollowFile, FollowSnapshot};
-use crate::items::catalogue::{Position, Reach};
+use crate::disk::remove_directory;
+use crate::items::catalogue::{Lineage, Position, Reach};
 use crate::items::{ChangeError, LocalItems};
 use crate::operation::plain_name::check_plain;
 
@@ -53,6 +54,14 @@ impl From<Error> for OfferError {
     }
 }
 
+/// A snapshot for a follower.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub(crate) snapshot: FollowSnapshot,
+    /// Whether it was made for this follower, so that its expiry has to be watched from now on.
+    pub(crate) is_new: bool,
+}
+
 /// The snapshot that is offered to followers, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
@@ -74,29 +83,42 @@ impl Offers {
     ///
     /// # Errors
     /// When no journal is kept, another snapshot is being made, or the disk is full or fails.
-    pub(crate) fn offered(&self, items: &Arc<LocalItems>) -> Result<FollowSnapshot, OfferError> {
+    pub(crate) fn offered(&self, items: &Arc<LocalItems>) -> Result<Offered, OfferError> {
         let _one = match self.making.try_lock() {
             Ok(one) => one,
             Err(TryLockError::Poisoned(one)) => one.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(OfferError::UnderWay),
         };
         let catalogue = items.catalogue().ok_or(OfferError::NoJournal)?;
-        let known = self.current().as_ref().map(|offer| offer.position);
-        if let Some(position) = known
+        let lineage = items.lineage()?;
+        let known = self.current().as_ref().map(|offer| (offer.position, offer.snapshot.epoch));
+        // After a promotion, the epoch of an older snapshot would look like that of a former primary.
+        if let Some((position, epoch)) = known
+            && epoch == lineage.epoch
             && catalogue.reach(&position)? == Reach::Here
             && let Some(offer) = self.current().as_mut()
         {
             offer.used = Instant::now();
-            return Ok(offer.snapshot.clone());
+            return Ok(Offered { snapshot: offer.snapshot.clone(), is_new: false });
         }
-        let dir = items.dir().join(DIR);
-        self.current().take();
-        // This also removes snapshots of an earlier run of the program.
-        remove(&dir);
-        let offer = make(items, &dir)?;
+        let offer = self.current().take();
+        offer.into_iter().for_each(|offer| remove(&offer.dir));
+        let offer = make(items, &items.dir().join(DIR), lineage)?;
         let snapshot = offer.snapshot.clone();
         *self.current() = Some(offer);
-        Ok(snapshot)
+        Ok(Offered { snapshot, is_new: true })
+    }
+
+    /// Removes the snapshot, and those that an earlier run of the program has left in the directory of these items. Waits for one that is being
+    /// made. Does nothing for items that were opened read-only: their directory may be that of another program.
+    pub(crate) fn withdraw(&self, items: &LocalItems) {
+        if !items.is_changeable() {
+            return;
+        }
+        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let offer = self.current().take();
+        offer.into_iter().for_each(|offer| remove(&offer.dir));
+        remove(&items.dir().join(DIR));
     }
 
     /// The list entry and the path of the file `name` of the snapshot `id`.
@@ -127,7 +149,7 @@ impl Offers {
     }
 }
 
-fn make(items: &Arc<LocalItems>, parent: &Path) -> Result<Offer, OfferError> {
+fn make(items: &Arc<LocalItems>, parent: &Path, lineage: Lineage) -> Result<Offer, OfferError> {
     let failed = |source| Error::written(parent, source);
     let mut id = [0; 8];
     getrandom::fill(&mut id).map_err(|error| failed(io::Error::other(error)))?;
@@ -145,8 +167,8 @@ fn make(items: &Arc<LocalItems>, parent: &Path) -> Result<Offer, OfferError> {
         files = files.len(),
         "a snapshot for followers was made"
     );
-    let epoch = items.epoch()?;
-    let snapshot = FollowSnapshot { id, position: position.to_string(), epoch, files };
+    let Lineage { epoch, history, .. } = lineage;
+    let snapshot = FollowSnapshot { id, position: position.to_string(), epoch, history, files };
     Ok(Offer { snapshot, position, dir, used: Instant::now() })
 }
 
@@ -187,9 +209,46 @@ impl io::Write for HashWriter<'_> {
 }
 
 fn remove(dir: &Path) {
-    if let Err(error) = fs::remove_dir_all(dir)
-        && error.kind() != io::ErrorKind::NotFound
-    {
+    if let Err(error) = remove_directory(dir) {
         tracing::warn!(%error, dir = %dir.display(), "a snapshot for followers could not be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dhih_index::{CodeSet, Codes, IndexBuilder};
+
+    use super::*;
+    use crate::items::{Access, Opening};
+
+    #[test]
+    fn a_snapshot_is_shared_until_it_is_withdrawn_or_its_epoch_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = CodeSet::new(Codes::new(8, vec![1, 2, 3]).unwrap());
+        IndexBuilder::default().build(&set, dir.path()).unwrap();
+        let access = Access::Writable;
+        let (model_sha256, catalogue) = (None, None);
+        let opening =
+            Opening { dir: dir.path(), model_sha256, access, catalogue, makes_catalogue: true };
+        let items = Arc::new(LocalItems::open(opening, |_| Ok(())).unwrap());
+        items.keep_journal(1 << 20).unwrap();
+        let offers = Offers::default();
+        let offered = || offers.offered(&items).unwrap();
+        let first = offered();
+        let second = offered();
+        assert!(first.is_new && !second.is_new && first.snapshot == second.snapshot);
+        // Followers of the new epoch refused a snapshot of the one before, and kept it alive by asking for it.
+        items.supersede(3).unwrap();
+        items.promote().unwrap();
+        let third = offered();
+        assert!(third.is_new && third.snapshot.epoch == 4);
+        let parent = items.dir().join(DIR);
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 1, "the first one is gone");
+        offers.withdraw(&items);
+        assert!(!parent.exists());
+        let file = &third.snapshot.files[0].name;
+        assert!(matches!(offers.file(&third.snapshot.id, file), Err(OfferError::Gone)));
+        let fourth = offered();
+        assert!(fourth.is_new && parent.join(&fourth.snapshot.id).join(file).exists());
     }
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::sync_directory;
+use crate::disk::{remove_directory, sync_directory};
 use crate::{Error, Result};
 
 /// The directory of a copy, and the hidden directories beside it.
@@ -21,6 +21,8 @@ pub(crate) struct Place {
     taking: PathBuf,
     taken: PathBuf,
     before: PathBuf,
+    /// Syncs a directory. Tests replace it, because a disk does not fail on demand.
+    sync: fn(&Path) -> io::Result<()>,
 }
 
 impl Place {
@@ -40,6 +42,7 @@ impl Place {
             taking: beside("taking"),
             taken: beside("taken"),
             before: beside("before"),
+            sync: sync_directory,
         })
     }
 
@@ -68,27 +71,46 @@ impl Place {
     /// Replaces the copy by the snapshot, which must be complete and on disk.
     ///
     /// # Errors
-    /// When a directory cannot be renamed or removed. The old copy is then still in place.
+    /// When a directory cannot be renamed, synced or removed. The old copy is then still in place.
     pub(crate) fn put(&self) -> Result<()> {
         self.remove(&self.taken)?;
         self.remove(&self.before)?;
         self.rename(&self.taking, &self.taken)?;
+        // A renaming may have happened although it is reported as failed, because the sync after it has failed.
+        self.exchange().inspect_err(|_| {
+            if let Err(error) = self.take_back() {
+                tracing::error!(%error, "the old copy is not in its place; the next start completes the replacement");
+            }
+        })
+    }
+
+    fn exchange(&self) -> Result<()> {
         if is_there(&self.dir) {
             self.rename(&self.dir, &self.before)?;
         }
-        let put = self.rename(&self.taken, &self.dir);
-        put.inspect_err(|_| drop(fs::rename(&self.before, &self.dir)))
+        self.rename(&self.taken, &self.dir)
     }
 
-    /// Undoes [`put`](Self::put), because the new copy cannot be served.
+    /// Puts the old copy back into its place, wherever [`put`](Self::put) has stopped. Does nothing if there was none.
     ///
     /// # Errors
     /// When a directory cannot be renamed or removed.
     pub(crate) fn take_back(&self) -> Result<()> {
+        if !is_there(&self.before) {
+            return Ok(());
+        }
+        let failed = |source| Error::written(&self.dir, source);
+        if is_there(&self.dir) {
+            self.remove(&self.taken)?;
+            fs::rename(&self.dir, &self.taken).map_err(failed)?;
+        }
+        fs::rename(&self.before, &self.dir).map_err(failed)?;
         self.remove(&self.taken)?;
-        self.rename(&self.dir, &self.taken)?;
-        self.rename(&self.before, &self.dir)?;
-        self.remove(&self.taken)
+        // After a loss of power there is either of the two copies, so a sync that fails loses nothing.
+        if let Err(error) = (self.sync)(self.parent()) {
+            tracing::warn!(%error, dir = %self.dir.display(), "the directory of the copy could not be synced");
+        }
+        Ok(())
     }
 
     /// Removes the hidden directories once the new copy is served.
@@ -108,19 +130,17 @@ impl Place {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let renamed = fs::rename(from, to).and_then(|()| (self.sync)(self.parent()));
+        renamed.map_err(|source| Error::written(to, source))
+    }
+
+    fn parent(&self) -> &Path {
         let parent = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let renamed = fs::rename(from, to);
-        let synced = renamed.and_then(|()| sync_directory(parent.unwrap_or(Path::new("."))));
-        synced.map_err(|source| Error::written(to, source))
+        parent.unwrap_or(Path::new("."))
     }
 
     fn remove(&self, dir: &Path) -> Result<()> {
-        match fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::written(dir, error))
-            }
-            _ => Ok(()),
-        }
+        remove_directory(dir).map_err(|source| Error::written(dir, source))
     }
 }
 
@@ -176,6 +196,35 @@ mod tests {
         made(place.taking(), "half");
         assert!(place.recover().unwrap());
         assert_eq!(content(&dir), "new", "what is whole comes first, and what is not whole never");
+    }
+
+    /// A directory whose sync fails may have been changed nevertheless: the old copy was then moved away and not served any more.
+    #[test]
+    fn the_old_copy_stays_in_place_whichever_sync_fails() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static UNTIL_FAILURE: AtomicUsize = AtomicUsize::new(0);
+        fn sync(_: &Path) -> io::Result<()> {
+            match UNTIL_FAILURE.fetch_sub(1, Ordering::Relaxed) {
+                0 => Err(io::Error::other("the disk fails")),
+                _ => Ok(()),
+            }
+        }
+        for succeeding in 0..3 {
+            let parent = tempfile::tempdir().unwrap();
+            let dir = parent.path().join("copy");
+            let place = Place { sync, ..Place::new(&dir).unwrap() };
+            made(&dir, "old");
+            made(place.taking(), "new");
+            UNTIL_FAILURE.store(succeeding, Ordering::Relaxed);
+            assert!(place.put().is_err(), "{succeeding} syncs succeed");
+            assert_eq!(content(&dir), "old", "{succeeding} syncs succeed");
+            // The next attempt is not hindered by what the failed one has left.
+            place.give_up();
+            made(place.taking(), "new");
+            UNTIL_FAILURE.store(usize::MAX, Ordering::Relaxed);
+            place.put().unwrap();
+            assert_eq!(content(&dir), "new");
+        }
     }
 
     #[test]

@@ -175,6 +175,13 @@ impl Run {
         }
     }
 
+    /// Accepts changes again, after a reload has closed the items for another run and failed.
+    pub(crate) fn resume(&self) {
+        if let Some(items) = self.local() {
+            items.resume();
+        }
+    }
+
     /// An empty set of codes in the form of this run's items: number of bits, classes, model, and form of labels and vectors.
     pub(crate) fn without_items(&self) -> Result<PackedCodeSet> {
         let empty = match self.local() {

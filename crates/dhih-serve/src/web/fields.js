@@ -7,8 +7,7 @@ let declared = {}; // answer of /v1/fields: { name: { type, items, distinct, val
 
 /** Loads the declared fields and shows a filter for each one that items have; `changed` is called when the choice changes. */
 export async function loadFields(changed) {
-  // Stores and read-only services have no fields.
-  declared = (await call("/v1/fields").catch(() => ({ fields: {} }))).fields;
+  declared = (await call("/v1/fields")).fields;
   const shown = Object.entries(declared).filter(([, field]) => field.items > 0);
   $("fields").hidden = shown.length === 0;
   $("fields-list").replaceChildren(...shown.map(([name, field]) => (field.type === "number" ? range(name, changed) : values(name, field, changed))));

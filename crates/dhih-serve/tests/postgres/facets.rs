@@ -239,7 +239,7 @@ fn metadata_that_cannot_be_loaded_is_refused_before_anything_is() {
         (vec![value!({"id": 1, "taken": "late"})], "declared as `number`, and is given a text"),
         (
             vec![value!({"id": 1, "external_id": "a"}), value!({"id": 2, "external_id": "a"})],
-            "the external id \"a\" is that of two items",
+            "line 2: line 1 has the external id \"a\", too",
         ),
         (vec![value!({"id": ids[0], "camera": "a\0b"})], "U+0000"),
     ] {

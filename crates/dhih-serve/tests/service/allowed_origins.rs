@@ -113,6 +113,31 @@ async fn an_allowed_page_changes_with_a_key_alone() {
     send(&open, from(APP, delete())).await.refused(403, "cross_site", "sends a key");
 }
 
+/// The bug: a page could not send `idempotency-key`, nor see whether its answer was a repeated one.
+#[tokio::test]
+async fn a_page_may_send_every_header_that_the_description_names() {
+    let fixture = Fixture::new();
+    let service = allowing(&fixture, Keys::default());
+    let answer = send(&service, from(APP, preflight("/v1/items", "POST"))).await;
+    let allowed = answer.header("access-control-allow-headers").to_owned();
+    let api = send(&service, get("/openapi.json")).await.ok();
+    let paths = api["paths"].as_object().unwrap().values();
+    let parameters = paths
+        .flat_map(|operations| operations.as_object().unwrap().values())
+        .filter_map(|operation| operation["parameters"].as_array())
+        .flatten();
+    let headers: Vec<&str> = parameters
+        .filter(|parameter| parameter["in"] == "header")
+        .map(|parameter| parameter["name"].as_str().unwrap())
+        .collect();
+    assert!(headers.contains(&"idempotency-key"), "{headers:?}");
+    for header in headers {
+        assert!(allowed.split(", ").any(|name| name == header), "{header}: {allowed}");
+    }
+    let readable = send(&service, from(APP, get("/v1/info"))).await;
+    assert!(readable.header("access-control-expose-headers").contains("idempotent-replayed"));
+}
+
 #[tokio::test]
 async fn preflights_of_allowed_pages_are_answered() {
     let fixture = Fixture::new();
@@ -126,9 +151,9 @@ async fn preflights_of_allowed_pages_are_answered() {
         assert!(["authorization", "x-api-key", "content-type"].iter().all(|it| sent.contains(it)));
         assert_eq!(answer.header("access-control-max-age"), "7200");
         let other = send(&service, from("https://evil.example", preflight(path, method))).await;
-        assert_eq!((other.status.as_u16(), readable(&other)), (405, None), "{path}");
+        assert_eq!((other.status.as_u16(), readable(&other)), (401, None), "{path}");
     }
-    let no_preflight = from(APP, with_method(Method::OPTIONS, "/v1/search"));
+    let no_preflight = from(APP, with_key(with_method(Method::OPTIONS, "/v1/search"), READ));
     assert_eq!(send(&service, no_preflight).await.status, 405);
     let mut elsewhere = from(APP, preflight("/v1/search", "POST"));
     elsewhere.headers_mut().insert(header::HOST, "rebound.example".parse().unwrap());

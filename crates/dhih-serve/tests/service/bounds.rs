@@ -13,7 +13,7 @@ const FORM: &str = "multipart/form-data; boundary=edge";
 const HEAD: &[u8] =
     b"--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n";
 
-/// A service with 4 MiB of memory for all bodies.
+/// A service with 48 MiB of memory for all bodies: as much as the largest body takes that grows when it is parsed.
 fn tight() -> Router {
     let limits = Limits {
         max_body_bytes: 3 << 20,
@@ -57,13 +57,13 @@ async fn bodies_are_charged_for_what_has_arrived() {
         seen.recv().await.unwrap();
     }
     assert_eq!(send(&app, form("image", &png(7))).await.status, 200);
-    // Two bodies that have almost arrived take all of the 4 MiB.
-    let large: Vec<_> = (0..2).map(|_| hold(&app, 2 << 20, &arrived)).collect();
+    // Two dozen bodies that have almost arrived take almost all of the memory.
+    let large: Vec<_> = (0..24).map(|_| hold(&app, 2 << 20, &arrived)).collect();
     for _ in &large {
         seen.recv().await.unwrap();
     }
-    let third = [HEAD, &vec![7; 1 << 20], b"\r\n--edge--\r\n"].concat();
-    send(&app, post("/v1/search", FORM, third.clone())).await.refused(503, "busy", "again");
+    let one_more = [HEAD, &vec![7; 2 << 20], b"\r\n--edge--\r\n"].concat();
+    send(&app, post("/v1/search", FORM, one_more.clone())).await.refused(503, "busy", "again");
     // Small bodies are still accepted, with or without a declared length.
     assert_eq!(send(&app, form("image", &png(7))).await.status, 200);
     let chunks = Body::from_stream(stream::iter(["{\"id\"", ":1}"].map(Ok::<_, Infallible>)));
@@ -73,7 +73,7 @@ async fn bodies_are_charged_for_what_has_arrived() {
     for request in large {
         assert!(request.await.is_err());
     }
-    let answer = send(&app, post("/v1/search", FORM, third)).await;
+    let answer = send(&app, post("/v1/search", FORM, one_more)).await;
     answer.refused(415, "not_an_image", "JPEG");
     assert!(begun.iter().all(|request| !request.is_finished()), "those that wait were let be");
 }
@@ -161,12 +161,23 @@ async fn fields_that_would_not_count_are_refused() {
         ("rerank", "`image`, `label`, `id`"),
         ("rescore", "`image`, `label`, `id`"),
         ("sample", "`image`, `label`, `id`"),
+        ("offset", "`image`, `label`, `id`"),
+        ("mean", "`image`, `label`, `id`"),
+        ("explain", "`image`, `label`, `id`"),
+        ("values", "`image`, `label`, `id`"),
+        ("upsert", "`?upsert=...`"),
         ("code", "`code` as JSON"),
         ("vector", "`vector` as JSON"),
     ] {
         let request = fields("/v1/items", &[("image", &image), (name, b"1")]);
         let answer = send(&app, request).await;
         answer.refused(400, "invalid_parameter", says);
+    }
+    // Of a field that is sent twice, one value would not count.
+    for (name, text) in [("id", &b"99"[..]), ("external_id", b"a"), ("metadata", b"{}")] {
+        let twice = fields("/v1/items", &[(name, text), ("image", &image), (name, text)]);
+        let says = format!("more than one field `{name}`");
+        send(&app, twice).await.refused(400, "invalid_parameter", &says);
     }
     // A field without a meaning anywhere is ignored.
     let request = fields("/v1/search", &[("image", &image), ("comment", b"mine")]);

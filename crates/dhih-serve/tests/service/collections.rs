@@ -259,12 +259,21 @@ async fn keys_may_be_for_some_collections() {
         "/metrics",
         "/v1/collections/private",
         "/v1/collections/private/items/1",
+        "/v1/collections/private/nothing",
         "/v1/collections/unknown/items/1",
+        "/v1/collections/unknown/nothing",
     ] {
         send(&app, with(PHOTOS, get(path))).await.refused(403, "forbidden", "other collections");
         // A caller without a key does not learn which collections exist.
         send(&app, get(path)).await.refused(401, "unauthorized", "");
     }
+    for name in ["private", "unknown"] {
+        let patch = || with_method(Method::PATCH, &format!("/v1/collections/{name}/items"));
+        send(&app, patch()).await.refused(401, "unauthorized", "");
+        send(&app, with(PHOTOS, patch())).await.refused(403, "forbidden", "other collections");
+    }
+    let nothing = "/v1/collections/photos/nothing";
+    send(&app, with(PHOTOS, get(nothing))).await.refused(404, "not_found", nothing);
     send(&app, with(PHOTOS, get("/v1/collections/none/info"))).await.refused(
         404,
         "no_collection",

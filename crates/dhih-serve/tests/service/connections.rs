@@ -130,6 +130,27 @@ async fn stopping_lets_an_open_request_end() {
     soon(served.ended).await.unwrap();
 }
 
+/// The bug: a client that began a TLS handshake and sent nothing more delayed the stop until requests in progress were cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_does_not_wait_for_a_handshake() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TlsConfig { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&config.cert, made.cert.pem()).unwrap();
+    std::fs::write(&config.key, made.signing_key.serialize_pem()).unwrap();
+    let hour = Duration::from_secs(3600);
+    let timeouts = Timeouts { header: hour, ..Timeouts::default() };
+    let config_of_server = ServerConfig { timeouts, drain: hour, ..ServerConfig::default() };
+    let tls = Some(Arc::new(Tls::load(config).unwrap()));
+    let served = Serving { config: config_of_server, tls, ..Serving::default() }.begin().await;
+    let mut stalled = TcpStream::connect(served.address).await.unwrap();
+    stalled.write_all(&[0x16]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    served.stop.send(()).unwrap();
+    soon(served.ended).await.unwrap();
+    drop(stalled);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_serves_the_certificate_that_is_there_now() {
     let dir = tempfile::tempdir().unwrap();

@@ -30,6 +30,29 @@ async fn page_help_and_description_name_all_formats_that_are_read() {
     }
 }
 
+/// The bug: the refusals of the layers, such as that of a key for other collections, were described on some operations only.
+#[tokio::test]
+async fn every_operation_describes_the_refusals_of_the_layers() {
+    let app = Fixture::new().app();
+    let api = send(&app, get("/openapi.json")).await.ok();
+    for (path, operations) in api["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let has = |status: &str| operation["responses"].get(status).is_some();
+            if ["/healthz", "/readyz"].contains(&&**path) {
+                continue;
+            }
+            for status in ["400", "421", "429", "503"] {
+                assert!(has(status), "{method} {path}: {status}");
+            }
+            let is_of_all_keys = ["/v1/session", "/v1/collections"].contains(&&**path);
+            assert!(has("403") || is_of_all_keys, "{method} {path}: 403");
+            assert!(has("408") != has("504"), "{method} {path}: one of 408 and 504");
+        }
+    }
+    let cookie = &api["components"]["securitySchemes"]["session"]["description"];
+    assert!(cookie.as_str().unwrap().contains("__Host-dhih-session"), "{cookie}");
+}
+
 #[tokio::test]
 #[ignore = "needs DHIH_PYTHON, a Python with openapi-spec-validator"]
 async fn it_is_valid() {

@@ -1,13 +1,15 @@
 //! Exports of items: a codes file for other programs, or lines that a service accepts again.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
 use dhih_index::{CodeSet, Labels, to_hex};
 use dhih_serve::{Keys, Limits, app};
 use serde_json::{Value, json as value};
+use tower::ServiceExt;
 
-use crate::common::{Fixture, ITEMS, fields, get, json, png, post, send, state};
+use crate::common::{Fixture, HOST, ITEMS, fields, get, json, png, post, send, state};
 use crate::metadata::{declare, filtered};
 
 fn read(dir: &Path, file: &[u8]) -> CodeSet {
@@ -102,6 +104,32 @@ fn merged(mut item: Value, more: Value) -> Value {
         item[name] = value.clone();
     }
     item
+}
+
+/// The bug: an export too many was told that too many requests were under way, and to come back in a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_too_many_is_told_so() {
+    let fixture = Fixture::new();
+    let app = fixture.writable_app();
+    // The files are longer than what waits for a client that does not read.
+    let item = |i: u64| value!({ "code": to_hex(&i.to_le_bytes()[..6]) }).to_string();
+    let items: Vec<String> = (0..20_000).map(item).collect();
+    send(&app, post("/v1/items/batch", "application/x-ndjson", items.join("\n"))).await.ok();
+    let mut unread = Vec::new();
+    for _ in 0..4 {
+        let mut request = get(LINES);
+        request.headers_mut().insert("host", HOST);
+        unread.push(app.clone().oneshot(request).await.unwrap());
+    }
+    assert!(unread.iter().all(|answer| answer.status() == 200));
+    let refused = send(&app, get(LINES)).await;
+    refused.refused(503, "exports_under_way", "as many exports");
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!(wait >= 10, "{wait}");
+    drop(unread);
+    // The threads notice that their clients are gone when they send the next piece.
+    let free = async { while send(&app, get(LINES)).await.status != 200 {} };
+    tokio::time::timeout(Duration::from_secs(60), free).await.expect("the places are free again");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,17 +14,22 @@ use crate::common::{Fixture, program};
 
 const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/service/data/failing_sync.c");
 
+/// The compiled library, and the file that names what fails. `None` without a C compiler.
+pub fn library(dir: &Path) -> Option<(PathBuf, PathBuf)> {
+    let (library, control) = (dir.join("failing_sync.so"), dir.join("fails"));
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(LIBRARY);
+    compiler.status().is_ok_and(|status| status.success()).then_some((library, control))
+}
+
 #[test]
 fn changes_go_on_once_the_disk_syncs_again_and_none_that_was_answered_is_lost() {
     let fixture = Fixture::new();
     let dir = tempfile::tempdir().unwrap();
-    let (library, control) = (dir.path().join("failing_sync.so"), dir.path().join("fails"));
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(LIBRARY);
-    if !compiler.status().is_ok_and(|status| status.success()) {
+    let Some((library, control)) = library(dir.path()) else {
         eprintln!("not tested: there is no C compiler");
         return;
-    }
+    };
     let mut command = program();
     command.arg("--run").arg(fixture.run()).args(["--log-level", "off"]);
     command.env("LD_PRELOAD", &library).env("DHIH_FAIL_SYNC", &control);

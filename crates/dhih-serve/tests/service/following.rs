@@ -226,6 +226,13 @@ fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_ar
     command.arg("--index").arg(&primary.dir).args(["--bind", "127.0.0.1:0", "--follow"]);
     let output = command.arg(format!("http://{}", first.address())).output().unwrap();
     refused(&output, "is no copy of a primary, and --follow would overwrite it");
+    // Nor is an index that was never served. It has no catalogue, and clients could change it.
+    let plain = dir.path().join("plain");
+    crate::followers::build(&plain);
+    let mut command = program();
+    command.arg("--index").arg(&plain).args(["--bind", "127.0.0.1:0", "--follow"]);
+    let output = command.arg(format!("http://{}", first.address())).output().unwrap();
+    refused(&output, "is no copy of a primary, and --follow would overwrite it");
 }
 
 #[test]
@@ -357,6 +364,7 @@ fn a_full_disk_of_the_copy_loses_nothing_and_it_catches_up_once_there_is_space()
 fn flags_that_do_not_go_together_are_refused() {
     for (flags, says) in [
         (&["--follow", "http://a", "--read-only"][..], "--read-only"),
+        (&["--follow", "http://a", "--journal-mib", "0"], "--journal-mib"),
         (&["--follow", "http://a", "--collections", "c"], "--collections"),
         (&["--follow", "https://a"], "--follow-ca"),
         (&["--follow", "ftp://a"], "neither"),

@@ -153,6 +153,26 @@ async fn an_answer_that_is_not_read_is_given_up_and_the_connection_goes_on() {
     assert_eq!(text(client.send(get("/openapi.json")).await.unwrap()).await, read);
 }
 
+/// The bug: an answer of one piece counted as read as soon as the client had room for its first byte, and its rest stayed in memory without
+/// a time limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_answer_that_is_not_read_is_given_up_too() {
+    let timeouts = Timeouts { write: Duration::from_millis(300), ..Timeouts::default() };
+    let served = served(ServerConfig { timeouts, ..ServerConfig::default() }).await;
+    let mut builder = Client::builder();
+    builder.initial_stream_window_size(100);
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let mut client = Client::over(stream, &builder).await;
+    let read = text(client.send(get("/v1/info")).await.unwrap()).await;
+    assert!((200..16_000).contains(&read.len()), "{read}");
+    let unread = client.send(get("/v1/info")).await.unwrap();
+    assert_eq!(unread.status(), 200);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let body = to_bytes(Body::new(unread.into_body()), usize::MAX);
+    assert!(soon(body).await.is_err(), "the rest of it is gone");
+    assert_eq!(text(client.send(get("/v1/info")).await.unwrap()).await, read);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_lets_an_open_request_end() {
     let served = served(ServerConfig::default()).await;

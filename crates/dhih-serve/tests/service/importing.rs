@@ -277,6 +277,10 @@ async fn metadata_beside_the_pictures_goes_with_them_and_is_brought_up_to_date()
         ("{\"file\":\"cam/0.png\"}\n{\"file\":\"cam/0.png\"}", "line 2: line 1 names"),
         ("{\"file\":\"cam/0.png\",\"taken\":\"noon\"}", "line 1: the field `taken`"),
         ("{\"file\":\"cam/0.png\",\"external_id\":7}", "7 is no text"),
+        (
+            "{\"file\":\"cam/0.png\",\"external_id\":\"b\"}\n{\"file\":\"cam/1.png\",\"external_id\":\"b\"}",
+            "line 2: line 1 has the external id \"b\", too",
+        ),
         ("[]", "line 1"),
     ] {
         std::fs::write(&lines, text).unwrap();

@@ -168,6 +168,17 @@ async fn lines_that_can_be_added_are_and_the_others_say_why_not() {
     );
     let many = lines(&app, "/v1/items/batch", &"x\n".repeat(1500)).await;
     assert_eq!((&many["failures"], many["failed"].as_array().unwrap().len()), (&1500.into(), 1000));
+    // The first faults are listed, whether a line is wrong in itself or names an id that is taken, and however many lines there are.
+    let taken = value!({"code": code(8), "id": 1000}).to_string();
+    let fresh = value!({"code": code(8)}).to_string();
+    let mixed = format!("x\n{taken}\n{fresh}\n").repeat(3000);
+    let mixed = lines(&app, "/v1/items/batch", &mixed).await;
+    assert_eq!((&mixed["failures"], &mixed["added"]), (&6000.into(), &3000.into()));
+    let listed = mixed["failed"].as_array().unwrap().iter();
+    let listed: Vec<_> = listed.map(|failed| failed["line"].as_u64().unwrap()).collect();
+    assert!(listed.iter().copied().eq((0..500).flat_map(|i| [3 * i + 1, 3 * i + 2])), "{listed:?}");
+    let ids = mixed["ids"].as_array().unwrap();
+    assert_eq!((ids.len(), ids[8998].is_null(), ids[8999].is_u64()), (9000, true, true));
     let other = send(&app, post("/v1/items", "application/x-ndjson", "{}")).await;
     other.refused(415, "unsupported_media_type", "/v1/items/batch");
     let other = send(&app, post("/v1/search", "application/x-ndjson", "{}")).await;

@@ -63,10 +63,14 @@ mod program;
 mod rebuilt;
 mod reloading;
 mod routes;
+#[cfg(target_os = "linux")]
+mod same_code;
 mod search;
 mod serving;
 #[cfg(unix)]
 mod signals;
+#[cfg(unix)]
+mod slow_snapshot;
 mod snapshots;
 #[cfg(all(unix, feature = "otel"))]
 mod spans;
@@ -75,6 +79,7 @@ mod spoiled_feed;
 #[cfg(unix)]
 mod succession;
 mod texts;
+mod time_limits;
 mod traces;
 mod uploads;
 #[cfg(unix)]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::common::{Fixture, form, get, json, png, send};
+use crate::metadata::put;
 use dhih_serve::{Access, AppState, Keys, Limits, QueueConfig, Run, app};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,6 +54,23 @@ async fn requests_beyond_the_limit_are_refused_and_health_is_not() {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(send(&app, get(path)).await.status, 200);
     }
+}
+
+/// The bug: a change that was made was answered by 503 "busy", because the answer waited for a thread that searches.
+#[tokio::test]
+async fn a_change_that_was_made_is_answered_however_busy_searches_are() {
+    let fixture = Fixture::new();
+    let limits = Limits { workers: 0, queue_timeout: Duration::ZERO, ..Limits::default() };
+    let app = app(crate::common::state(fixture.writable(), limits, Keys::default()));
+    let code = fixture.codes().codes.to_hex(3);
+    let item = serde_json::json!({ "code": code, "id": 1000 });
+    let added = send(&app, json("/v1/items", &item.to_string())).await;
+    assert_eq!((added.status.as_u16(), &added.json()["code"]), (201, &code.into()));
+    let metadata = serde_json::json!({ "camera": "north" });
+    let kept = send(&app, put("/v1/items/1000/metadata", &metadata)).await.ok();
+    assert_eq!((&kept["id"], &kept["metadata"]), (&1000.into(), &metadata));
+    let filtered = json("/v1/search?label=ring", "{\"id\":1000}");
+    send(&app, filtered).await.refused(503, "busy", "again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::common::{CLASSES, Fixture, fields, get, json, png, send, state, with_method};
+use crate::common::{CLASSES, Fixture, get, json, send, with_method};
 use axum::{
     body::Body,
     http::{Method, Request, header},
 };
-use dhih_serve::{Keys, Limits, app};
+use dhih_serve::Limits;
 
 #[tokio::test]
 async fn an_item_has_label_code_and_thumbnail() {
@@ -231,20 +231,4 @@ async fn a_request_that_finds_no_worker_is_told_to_come_back() {
     answer.refused(503, "busy", "again");
     assert!(["1", "2"].contains(&answer.header("retry-after")));
     assert_eq!(send(&app, get("/healthz")).await.status, 200, "what needs no worker goes on");
-}
-
-#[tokio::test]
-async fn a_request_that_takes_too_long_is_cut_off() {
-    let fixture = Fixture::new();
-    let limits = Limits { workers: 0, request_timeout: Duration::ZERO, ..Limits::default() };
-    let request = json("/v1/search?label=ring", "{\"id\":1}");
-    let app = app(state(fixture.writable(), limits, Keys::default()));
-    let answer = send(&app, request).await;
-    answer.refused(408, "timeout", "too long");
-    assert_eq!(answer.header("x-content-type-options"), "nosniff");
-    let add = fields("/v1/items", &[("image", &png(1))]);
-    // A change may still be made, so the answer does not suggest a retry.
-    for change in [with_method(Method::DELETE, "/v1/items/1"), add] {
-        send(&app, change).await.refused(504, "outcome_unknown", "may be made");
-    }
 }

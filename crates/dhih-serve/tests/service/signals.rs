@@ -200,6 +200,9 @@ fn readiness_turns_before_the_listener_closes_and_a_second_signal_ends_it_at_onc
         assert_eq!(get(listener, "/readyz"), (503, r#"{"status":"stopping"}"#.into()));
     }
     assert_eq!(get(address, "/v1/items/1").0, 200, "requests are still answered");
+    // The bug: this figure was set by each request that began, and never lowered. The requests of this listener do not count.
+    let figures = get(admin, "/metrics").1;
+    assert!(figures.contains("\ndhih_requests_in_flight 0\n"), "{figures}");
     program.signal("INT");
     let (status, took) = program.wait();
     assert!(status.success() && took < LONG, "{status} after {took:?}");

@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::common::{Fixture, program};
+use crate::common::{Fixture, png, program};
+use crate::uploads::base64;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -206,6 +207,23 @@ fn a_request_and_its_steps_are_spans_of_the_callers_trace() {
     for expected in ["service.name=dhih-serve", "deployment.environment.name=tests"] {
         assert!(search.resource.iter().any(|it| it == expected), "{expected}: {search:#?}");
     }
+}
+
+/// The bug: encoding a picture was a step of a search, and not of an addition.
+#[test]
+fn an_added_picture_is_encoded_and_added_in_spans() {
+    let (url, bodies) = collector();
+    let service = Service::start(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &url),
+        ("OTEL_BSP_SCHEDULE_DELAY", "600000"),
+    ]);
+    let item = format!("{{\"image\": \"{}\"}}", base64(&png(3)));
+    assert!(service.ask("POST /v1/items", &item).starts_with("HTTP/1.1 201"));
+    service.stop();
+    let spans: Vec<Span> = bodies.try_iter().flat_map(|body| spans(&body)).collect();
+    let mut names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["POST /v1/items", "change", "encode"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::acknowledged::ask;
+use crate::common::program;
 use crate::followers::{Copy, Primary, build, get, listed, replication, until};
 use crate::following::{JOURNAL, fill};
 
@@ -104,6 +105,58 @@ fn a_copy_does_not_go_back_to_a_primary_that_missed_the_promotion() {
     has_error(&second, "superseded");
     assert_eq!(listed(second.address()), items, "it keeps what it has");
     assert_eq!(role(&primary.address), Some(("primary".into(), 0)));
+}
+
+/// The journal of the former primary does not reach back to the promotion, after many changes or a compaction.
+#[test]
+fn a_former_primary_gives_way_even_if_its_journal_is_too_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let primary = Primary::start(dir.path().join("primary"), JOURNAL);
+    fill(&primary, 0..10);
+    let mut copy = Copy::begin(dir.path().join("copy"), &primary.url(), &[]);
+    copy.reaches(primary.last());
+    copy.kill();
+    let promoted = program().args(["promote", "--index"]).arg(&copy.dir).output().unwrap();
+    assert!(promoted.status.success());
+    (0..150).for_each(|n| primary.put(n % 20, (n, n), 15_000));
+    copy.start_again();
+    becomes(&primary.address, ("superseded", 0));
+    assert_eq!(ask(&primary.address, ADD, ITEM).unwrap().0, 403);
+}
+
+/// A backup from before a promotion has a lower epoch than the copies, which took it for a former primary for ever.
+#[test]
+fn a_restored_backup_is_followed_although_there_was_a_promotion_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let backups = dir.path().join("backups");
+    let with_backups = [JOURNAL, &["--snapshot-dir", backups.to_str().unwrap()]].concat();
+    let mut primary = Primary::start(dir.path().join("primary"), &with_backups);
+    fill(&primary, 0..10);
+    let snapshot = "POST /v1/admin/snapshots?name=backup HTTP/1.1";
+    assert_eq!(ask(&primary.address, snapshot, b"").unwrap().0, 201);
+    let mut first = Copy::begin(dir.path().join("first"), &primary.url(), &[]);
+    let mut second = Copy::begin(dir.path().join("second"), &primary.url(), &[]);
+    first.reaches(primary.last());
+    second.reaches(primary.last());
+    primary.kill();
+    promote(first.address());
+    assert_eq!(ask(first.address(), ADD, ITEM).unwrap().0, 201);
+    second.kill();
+    second.follow(&format!("http://{}", first.address()));
+    second.start_again();
+    becomes(second.address(), ("follower", 1));
+    first.kill();
+    second.kill();
+
+    let restored = Primary::over(backups.join("backup"), JOURNAL);
+    restored.put(20, (20, 20), 8);
+    second.follow(&restored.url());
+    second.start_again();
+    becomes(second.address(), ("follower", 0));
+    until("the copy has what was restored, and what came after it", || {
+        (listed(second.address()) == listed(&restored.address)).then_some(())
+    });
+    assert_eq!(listed(second.address()).len(), 11);
 }
 
 /// A service with another history at the address of the former primary is none of the promoted copy's business.

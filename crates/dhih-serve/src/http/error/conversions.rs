@@ -7,7 +7,7 @@ use crate::Error;
 use crate::blocking::BlockingError;
 use crate::encode::EncodeError;
 use crate::http::ApiError;
-use crate::http::collections::CollectionError;
+use crate::http::collections::{CollectionError, FOLLOWER};
 use crate::http::wanted::no_item;
 use crate::items::ChangeError;
 use crate::operation::snapshots::SnapshotError;
@@ -113,6 +113,7 @@ impl From<CollectionError> for ApiError {
         match error {
             CollectionError::NoFolder => Self::NoDirectory("no_collections_dir", message),
             CollectionError::ReadOnly => Self::ReadOnly,
+            CollectionError::Follower => Self::Unchangeable("follower", FOLLOWER),
             CollectionError::Exists(_) => Self::Conflict("collection_exists", message),
             CollectionError::Named(_) => Self::Conflict("collection_is_given", message),
             CollectionError::Unknown(_) => Self::NoCollection(message),

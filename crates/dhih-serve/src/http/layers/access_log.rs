@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -22,6 +22,8 @@ use crate::operation::connection::Connection;
 use crate::operation::otel::{Asked, RequestSpan};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The status in the log and in the metrics of a request whose client went away before the answer. No answer has it.
+const CLIENT_GONE: u16 = 499;
 
 /// Fields of the log line in the extensions of a request, to which inner layers may add.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Logged {
     new_trace: Option<Arc<str>>,
     /// The name of the key in the request.
     key: OnceLock<Arc<str>>,
+    /// Whether the request asks for a change, which may be made even if its answer is never sent.
+    is_change: AtomicBool,
 }
 
 impl Logged {
@@ -51,6 +55,11 @@ impl Logged {
         // The name is set once for each request.
         let _ = self.key.set(name);
     }
+
+    /// Notes that the request asks for a change that its caller may make.
+    pub(super) fn mark_change(&self) {
+        self.is_change.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A request in progress, until its answer is logged and counted.
@@ -63,6 +72,7 @@ pub(super) struct AccessLog {
     peer: Option<SocketAddr>,
     logged: Arc<Logged>,
     started: Instant,
+    is_recorded: bool,
     #[cfg(feature = "otel")]
     span: Option<RequestSpan>,
 }
@@ -89,7 +99,13 @@ impl AccessLog {
         let new_trace = span.as_ref().map(RequestSpan::trace_id);
         #[cfg(not(feature = "otel"))]
         let new_trace = None;
-        let logged = Arc::new(Logged { id, trace, new_trace, key: OnceLock::new() });
+        let logged = Arc::new(Logged {
+            id,
+            trace,
+            new_trace,
+            key: OnceLock::new(),
+            is_change: AtomicBool::new(false),
+        });
         request.extensions_mut().insert(logged.clone());
         Self {
             method,
@@ -99,6 +115,7 @@ impl AccessLog {
             peer,
             logged,
             started: Instant::now(),
+            is_recorded: false,
             #[cfg(feature = "otel")]
             span,
         }
@@ -113,36 +130,54 @@ impl AccessLog {
         answer.await
     }
 
+    /// Whether the request asks for a change that its caller may make.
+    pub(super) fn is_change(&self) -> bool {
+        self.logged.is_change.load(Ordering::Relaxed)
+    }
+
     /// Logs and counts the request, and writes its id into the answer.
-    pub(super) fn end(self, response: &mut Response) {
-        #[cfg(feature = "otel")]
-        let span = self.span;
-        let Self { method, path, route, collection, peer, logged, started, .. } = self;
-        let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
-        let route = route.as_ref().map_or("other", MatchedPath::as_str).to_owned();
+    pub(super) fn end(mut self, response: &mut Response) {
+        self.record(response.status().as_u16());
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, self.logged.id.clone());
+        if let Some(trace) = &self.logged.trace {
+            headers.insert(TRACEPARENT, trace.value().clone());
+        }
+    }
+
+    /// Logs and counts the request.
+    fn record(&mut self, status: u16) {
+        self.is_recorded = true;
+        let (logged, seconds) = (&self.logged, self.started.elapsed().as_secs_f64());
+        let key = logged.key.get().map(|name| &**name);
+        let route = self.route.as_ref().map_or("other", MatchedPath::as_str).to_owned();
         metrics::histogram!("dhih_request_seconds", "route" => route.clone()).record(seconds);
         let labels = [("route", route), ("status", status.to_string())];
         metrics::counter!("dhih_requests_total", &labels).increment(1);
         tracing::info!(
             request_id = logged.id(),
             trace_id = logged.trace_id(),
-            %method,
-            path,
-            collection = named(collection.as_ref()),
+            method = %self.method,
+            path = self.path,
+            collection = named(self.collection.as_ref()),
             status,
             ms = format_args!("{:.2}", 1e3 * seconds),
-            key = logged.key.get().map(|name| &**name),
-            peer = peer.map(tracing::field::display),
+            key,
+            peer = self.peer.map(tracing::field::display),
             "request"
         );
         #[cfg(feature = "otel")]
-        if let Some(span) = span {
-            span.end(status, logged.key.get().map(|name| &**name));
+        if let Some(span) = self.span.take() {
+            span.end(status, key);
         }
-        let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, logged.id.clone());
-        if let Some(trace) = &logged.trace {
-            headers.insert(TRACEPARENT, trace.value().clone());
+    }
+}
+
+impl Drop for AccessLog {
+    /// A request that was dropped before its answer is logged and counted, too.
+    fn drop(&mut self) {
+        if !self.is_recorded {
+            self.record(CLIENT_GONE);
         }
     }
 }

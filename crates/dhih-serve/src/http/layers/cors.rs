@@ -9,9 +9,8 @@ use crate::http::origin::AllowedOrigins;
 
 /// The methods and headers that pages may send, and the headers of an answer that they may read.
 const METHODS: &str = "GET, POST, PUT, DELETE";
-const REQUEST_HEADERS: &str =
-    "authorization, x-api-key, content-type, if-none-match, x-request-id, traceparent";
-const EXPOSED_HEADERS: &str = "location, retry-after, etag, x-request-id, traceparent";
+const REQUEST_HEADERS: &str = "authorization, x-api-key, content-type, if-none-match, idempotency-key, range, x-request-id, traceparent";
+const EXPOSED_HEADERS: &str = "location, retry-after, etag, content-disposition, idempotent-replayed, x-request-id, traceparent";
 /// How long a browser caches the answer to a preflight request, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "7200";
 

@@ -26,10 +26,12 @@ impl InFlight {
 
     /// Takes a place until the request is answered; `None` where all are taken.
     pub(super) fn begin(&self) -> Option<SemaphorePermit<'_>> {
-        let place = self.places.try_acquire().ok()?;
-        let under_way = self.most - self.places.available_permits();
-        metrics::gauge!("dhih_requests_in_flight").set(under_way as f64);
-        Some(place)
+        self.places.try_acquire().ok()
+    }
+
+    /// The number of requests in progress.
+    pub(crate) fn count(&self) -> usize {
+        self.most - self.places.available_permits()
     }
 }
 

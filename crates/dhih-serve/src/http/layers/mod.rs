@@ -3,13 +3,13 @@
 mod access_log;
 mod body_memory;
 mod caller;
+mod change_log;
 mod cors;
 mod host;
 mod in_flight_limit;
 mod rights;
 mod security_headers;
 mod surround;
-mod time_limit;
 
 use std::any::Any;
 

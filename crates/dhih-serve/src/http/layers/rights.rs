@@ -12,8 +12,8 @@ use axum::{
 use crate::collections::CollectionName;
 use crate::http::ApiError;
 use crate::http::guard::Caller;
-use crate::http::layers::access_log::{Logged, named};
 use crate::http::layers::caller;
+use crate::http::layers::change_log::ChangeLog;
 use crate::http::origin::Origin;
 use crate::http::shared::Shared;
 use crate::operation::keys::Role;
@@ -99,23 +99,13 @@ async fn change(gate: &Gate, needed: Role, request: Request, next: Next) -> Resp
     if let Err(refused) = allowed.and_then(|()| gate.allow(&caller, needed)) {
         return refused.into_response();
     }
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let logged = request.extensions().get::<Arc<Logged>>().cloned();
-    let response = next.run(request).await;
-    if response.status().is_success() {
-        let made = response.headers().get(header::LOCATION);
-        tracing::info!(
-            request_id = logged.as_ref().map(|logged| logged.id()),
-            trace_id = logged.as_ref().and_then(|logged| logged.trace_id()),
-            %method,
-            path,
-            collection = named(gate.collection.as_ref()),
-            made = made.and_then(|made| made.to_str().ok()),
-            key = caller.key.as_ref().map(|key| &*key.name),
-            peer = caller.connection.map(|connection| tracing::field::display(connection.peer)),
-            "changed"
-        );
+    // Lists for administrators take the same right and change nothing.
+    if request.method().is_safe() {
+        return next.run(request).await;
     }
+    let log = ChangeLog::begin(&request, caller, gate.collection.clone());
+    let response = next.run(request).await;
+    log.end(&response);
     response
 }
 

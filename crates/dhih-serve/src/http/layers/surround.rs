@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
+use crate::http::ApiError;
 use crate::http::layers::access_log::AccessLog;
 use crate::http::layers::cors::Cors;
 use crate::http::layers::panicked;
 use crate::http::layers::security_headers::SecurityHeaders;
-use crate::http::layers::time_limit::TimeLimit;
 use crate::http::shared::Shared;
 
 /// Ensures that each request is answered in time and logged, and that each answer has all headers. This is one layer instead of five,
@@ -25,13 +25,14 @@ pub(crate) async fn surround(
     let log = AccessLog::begin(&mut request);
     let headers = SecurityHeaders::of(&request, shared.resource_policy());
     let cors = Cors::of(&shared.guard().origins, request.headers());
-    let limit = TimeLimit::of(shared.limits().request_timeout, &request);
     // Unwind safety: the state of the request is dropped after a panic, and shared state is behind locks that handle poisoning.
     let answer = log.within(AssertUnwindSafe(next.run(request)).catch_unwind());
-    let mut response = match tokio::time::timeout(limit.longest, answer).await {
+    let mut response = match tokio::time::timeout(shared.limits().request_timeout, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(cause)) => panicked(&*cause),
-        Err(_) => limit.passed(),
+        // A worker that has begun a change continues with it.
+        Err(_) if log.is_change() => ApiError::ChangeTimeout.into_response(),
+        Err(_) => ApiError::Timeout.into_response(),
     };
     headers.add(&mut response);
     cors.add(&mut response);

@@ -15,9 +15,9 @@ use crate::api::{
     AddParams, ErrorAnswer, Item, ItemBody, ItemForm, ItemsBody, ItemsMade, LinesMade, MAX_ITEMS,
 };
 use crate::http::form::{Form, Purpose};
-use crate::http::idempotency::{Keyed, KeyedRequest, first, repeated};
+use crate::http::idempotency::{Keyed, KeyedRequest, answered_meanwhile, first, repeated};
 use crate::http::json::{Kind, json_of, kind, unsupported};
-use crate::http::routes::items::{change_coded, items_of};
+use crate::http::routes::items::change_coded;
 use crate::http::routes::lines::{self, LinesRequest};
 use crate::http::routes::new_item::{Pictured, coded, encoded};
 use crate::http::upload::{Upload, held};
@@ -39,7 +39,6 @@ use crate::run::Run;
         (status = 400, body = ErrorAnswer, description = "A field is wrong"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
-        (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
         (status = 409, body = ErrorAnswer, description = "The id, or the external id, is taken, or a request with the same key is being made"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "Not an image, or a body of another type"),
@@ -80,7 +79,12 @@ pub(crate) async fn add(
                     let item = Pictured::of_json(body, Upload::new(image.0, held)?)?;
                     encoded(&state, &run, params, item).await?
                 }
-                None => coded(&run, params, body)?,
+                None if body.vector.is_none() => coded(&run, params, body)?,
+                None => {
+                    let of = run.clone();
+                    // Encoding by the codec takes too long for the async runtime.
+                    state.shared().work(move || coded(&of, params, body)).await?
+                }
             };
             (item, keyed)
         }
@@ -115,7 +119,6 @@ pub(crate) async fn add(
         (status = 400, body = ErrorAnswer, description = "A field is wrong: of which item, the message tells"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
-        (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
         (status = 409, body = ErrorAnswer, description = "An id, or an external id, is taken, or a request with the same key is being made"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "A body of another type"),
@@ -202,27 +205,28 @@ async fn make(
     let NewItems { items, keyed, answer } = wanted;
     let once = keyed.clone().map(|keyed| {
         let (run, items) = (before.clone(), items.clone());
-        keyed.once(move |made| answer(told(&run, &items, made)))
+        keyed.once(move |made| answer(described(&run, &items, made)))
     });
-    let changed = change_coded(state, before, move |run| run.items()?.add_once(items, once)).await;
-    let changed = match changed {
-        // The same request has arrived twice at the same time, and the other one was made first.
-        Err(ApiError::KeyUsed) => {
-            let answer = repeated(state, keyed.as_ref()).await?;
-            return answer.map(Outcome::Answered).ok_or(ApiError::KeyUsed);
+    let stored = keyed.clone();
+    let made = change_coded(state, before, move |run| {
+        let changed = run.items()?.add_once(items, once)?;
+        let ids: Vec<u64> = changed.ids().collect();
+        metrics::counter!("dhih_added_total").increment(ids.len() as u64);
+        match first(run, stored.as_ref())? {
+            Some(answer) => Ok(Outcome::Answered(answer)),
+            None => Ok(Outcome::Made(run.view_of(changed.index).items(&ids)?)),
         }
-        changed => changed?,
-    };
-    let ids: Vec<u64> = changed.ids().collect();
-    metrics::counter!("dhih_added_total").increment(ids.len() as u64);
-    match first(state, keyed.as_ref()).await? {
-        Some(answer) => Ok(Outcome::Answered(answer)),
-        None => Ok(Outcome::Made(items_of(state, changed.index, ids).await?)),
+    });
+    match made.await {
+        Err(refused) => {
+            answered_meanwhile(state, keyed.as_ref(), refused).await.map(Outcome::Answered)
+        }
+        made => made,
     }
 }
 
 /// The items of the answer. If several items of the request have the same id, the last one is shown, because it replaced the others.
-fn told(run: &Run, items: &[NewItem], made: &Outcomes) -> Vec<Item> {
+fn described(run: &Run, items: &[NewItem], made: &Outcomes) -> Vec<Item> {
     let ids: Vec<u64> = made.iter().flatten().map(|made| made.id).collect();
     let last: HashMap<u64, &NewItem> = ids.iter().copied().zip(items).collect();
     ids.iter().filter_map(|id| run.new_item(*id, last.get(id)?).ok()).collect()

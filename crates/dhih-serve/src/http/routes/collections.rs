@@ -69,7 +69,6 @@ pub(crate) async fn one(
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
         (status = 404, body = ErrorAnswer, description = "There is no collection that it could be like"),
-        (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
         (status = 409, body = ErrorAnswer, description = "There is one of this name"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "A body of another type"),
@@ -136,9 +135,11 @@ pub(crate) async fn unknown(
     Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> ApiError {
-    let path = uri.path();
+    let (prefix, path) = (collections.shared().path_prefix(), uri.path());
     let Some(rest) = path.strip_prefix("/v1/") else {
-        return ApiError::NotFound(format!("there is nothing at {path}; the API is under /v1"));
+        return ApiError::NotFound(format!(
+            "there is nothing at {prefix}{path}; the API is under {prefix}/v1"
+        ));
     };
     let named = rest.strip_prefix("collections/").and_then(|rest| rest.split_once('/'));
     let name = named.map_or(DEFAULT, |(name, _)| name);

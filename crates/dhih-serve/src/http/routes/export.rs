@@ -58,7 +58,7 @@ pub(crate) async fn export(
     run.items()?;
     let scope = scope(&run, &label, filter.as_deref())?;
     let place = state.shared().exports().clone().try_acquire_owned();
-    let place = place.map_err(|_| ApiError::Busy)?;
+    let place = place.map_err(|_| ApiError::TooManyExports)?;
     let (pieces, received) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || {
         let _place = place;
@@ -101,9 +101,8 @@ pub(crate) async fn export(
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
-/// Writes a Parquet file of the items with these ids.
-#[cfg(feature = "parquet")]
 /// Writes a Parquet file of the items with the given ids.
+#[cfg(feature = "parquet")]
 fn write_parquet(
     run: &Run,
     ids: &[u64],

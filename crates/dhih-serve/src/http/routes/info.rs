@@ -12,7 +12,7 @@ use axum::{
 use crate::api::{
     ErrorAnswer, Health, Info, MAX_BATCH, MAX_ITEMS, MAX_K, Replication, RequestLimits,
 };
-use crate::http::figures::record;
+use crate::http::figures::{record, record_shared};
 use crate::http::readiness::Phase;
 use crate::http::{ApiError, AppState, Collections};
 use crate::operation::telemetry;
@@ -52,12 +52,13 @@ fn replication(state: &AppState) -> Option<Replication> {
         None if items.is_superseded() => "superseded",
         None => "primary",
     };
-    let epoch = items.epoch().inspect_err(|error| tracing::error!(%error, "the epoch is unknown"));
+    let lineage = items.lineage();
+    let lineage = lineage.inspect_err(|error| tracing::error!(%error, "the epoch is unknown"));
     let followed = state.followed();
     let of = followed.as_ref();
     Some(Replication {
         role,
-        epoch: epoch.ok()?,
+        epoch: lineage.ok()?.epoch,
         position,
         primary: items.primary().map(|primary| primary.to_string()),
         primary_position: of.and_then(|followed| followed.head),
@@ -130,8 +131,9 @@ pub(crate) async fn metrics_text(State(collections): State<Collections>) -> Resp
 
 /// Metrics of the process and, once the service has loaded, of its collections.
 pub(crate) fn figures(collections: Option<&Collections>) -> Response {
-    for state in collections.map(Collections::all).unwrap_or_default() {
-        record(&state);
+    if let Some(collections) = collections {
+        record_shared(collections.shared());
+        collections.all().iter().for_each(|state| record(state));
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, telemetry::rendered()).into_response()

@@ -9,15 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use dhih_index::Index;
-
 use crate::api::{ErrorAnswer, Item, Pairs, PairsParams};
 use crate::http::params::{Bounds, pairs_extent};
 use crate::http::routes::search::scope;
 use crate::http::routes::thumbnail::{self, Thumbnail};
 use crate::http::wanted::no_item;
 use crate::http::{ApiError, AppState};
-use crate::items::ChangeError;
 use crate::run::Run;
 use crate::run::gallery::Set;
 use crate::run::view::ItemThumbnail;
@@ -135,20 +132,20 @@ pub(crate) async fn delete(
     id: Result<Path<u64>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     let Path(id) = id?;
-    change(&state, move |run| run.items()?.remove(id)).await?;
+    change(&state, move |run| Ok(run.items()?.remove(id)?)).await?;
     metrics::counter!("dhih_deleted_total").increment(1);
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes the items of the current run on a blocking thread. While the items are handed over to another run, the request is refused at
-/// once and takes no thread.
+/// Changes the items of the current run on a blocking thread. The same job makes the answer: a committed change must not be refused because
+/// no other thread is free. While the items are handed over to another run, the request is refused at once and takes no thread.
 pub(super) async fn change<T: Send + 'static>(
     state: &Arc<AppState>,
-    change: impl FnOnce(&Run) -> Result<T, ChangeError> + Send + 'static,
+    change: impl FnOnce(&Run) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let run = state.run();
     run.items()?.check_changeable()?;
-    state.shared().change(move || Ok(change(&run)?)).await
+    state.shared().change(move || change(&run)).await
 }
 
 /// As [`change`], for items whose codes were made for the run `before`. A reload in between may have brought another model or codec, whose
@@ -156,25 +153,14 @@ pub(super) async fn change<T: Send + 'static>(
 pub(super) async fn change_coded<T: Send + 'static>(
     state: &Arc<AppState>,
     before: &Arc<Run>,
-    make: impl FnOnce(&Run) -> Result<T, ChangeError> + Send + 'static,
+    make: impl FnOnce(&Run) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let before = before.clone();
     let make = move |run: &Run| match run.is_coded_as(&before) {
         true => make(run),
-        false => Err(ChangeError::Reloading),
+        false => Err(ApiError::Reloading),
     };
     change(state, make).await
-}
-
-/// Describes items of the index as it was after a change.
-pub(super) async fn items_of(
-    state: &Arc<AppState>,
-    index: Arc<Index>,
-    ids: Vec<u64>,
-) -> Result<Vec<Item>, ApiError> {
-    let run = state.run();
-    let looking = run.clone();
-    state.shared().search(&run, move |_| Ok(looking.view_of(index).items(&ids)?)).await
 }
 
 impl Thumbnail {

@@ -82,7 +82,11 @@ pub(crate) async fn count(
         let count = match (&scope, view.index()) {
             (Some(scope), Some(index)) => scope.selection(index).len(),
             (None, _) => looking.len(),
-            (Some(_), None) => return Err(SearchError::NoFilter.into()),
+            (Some(_), None) => {
+                let message =
+                    "a store counts only all of its items: leave `label` and `filter` out";
+                return Err(ApiError::BadRequest("invalid_parameter", message.into()));
+            }
         };
         Ok(Count { count })
     });
@@ -120,9 +124,9 @@ pub(crate) async fn delete(
     let deleted = change(&state, move |run| {
         // Names of classes and fields were resolved in the items of this run; a reload in between may have changed them.
         if !Arc::ptr_eq(run.items()?, before.items()?) {
-            return Err(ChangeError::Reloading);
+            return Err(ApiError::Reloading);
         }
-        run.items()?.remove_all(|index| Ok(scope.selection(index).ids_from(0, usize::MAX)))
+        Ok(run.items()?.remove_all(|index| Ok(scope.selection(index).ids_from(0, usize::MAX)))?)
     });
     let deleted = deleted.await?;
     metrics::counter!("dhih_deleted_total").increment(deleted as u64);

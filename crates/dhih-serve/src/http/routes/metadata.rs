@@ -11,7 +11,7 @@ use crate::api::{
     ErrorAnswer, Field, FieldsAnswer, FieldsBody, Item, MAX_VALUES, MetadataBody, ValueCount,
 };
 use crate::http::json::only_json;
-use crate::http::routes::items::{change, items_of};
+use crate::http::routes::items::change;
 use crate::http::wanted::no_item;
 use crate::http::{ApiError, AppState};
 use crate::items::Kept;
@@ -46,7 +46,6 @@ pub(crate) async fn fields(
         (status = 400, body = ErrorAnswer, description = "The body is wrong, or an item has a value of another type"),
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
-        (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "A body of another type"),
         (status = 503, body = ErrorAnswer, description = "Too many requests, another index is being opened, or nothing can be written: see Retry-After"),
@@ -79,7 +78,6 @@ pub(crate) async fn declare(
         (status = 401, body = ErrorAnswer, description = "A key is needed"),
         (status = 403, body = ErrorAnswer, description = "This service only searches, the key may not do this, or another site's page asks"),
         (status = 404, body = ErrorAnswer, description = "There is no such item"),
-        (status = 408, body = ErrorAnswer, description = "The request took too long to arrive"),
         (status = 413, body = ErrorAnswer, description = "The body is too large"),
         (status = 415, body = ErrorAnswer, description = "A body of another type"),
         (status = 503, body = ErrorAnswer, description = "Too many requests, another index is being opened, or nothing can be written: see Retry-After"),
@@ -98,9 +96,11 @@ pub(crate) async fn put(
     let metadata =
         metadata.map_err(|fault| ApiError::BadRequest("invalid_metadata", fault.to_string()))?;
     let kept = vec![Kept { id, external_id: None, metadata }];
-    let index = change(&state, move |run| run.items()?.keep(kept)).await?;
-    let item = items_of(&state, index, vec![id]).await?.pop();
-    item.map(Json).ok_or_else(|| no_item(id))
+    let item = change(&state, move |run| {
+        let index = run.items()?.keep(kept)?;
+        run.view_of(index).items(&[id])?.pop().ok_or_else(|| no_item(id))
+    });
+    item.await.map(Json)
 }
 
 fn answer(run: &Run) -> FieldsAnswer {

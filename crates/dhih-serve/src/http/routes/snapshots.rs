@@ -89,7 +89,13 @@ pub(crate) async fn compact(
     run.items()?.check_open()?;
     let copied = if forget { Copied::AllButDeleted } else { Copied::All };
     let compacting = state.clone();
-    let compact = move || compacting.snapshots().compact(run.items()?, copied);
+    let compact = move || {
+        let items = run.items()?;
+        let compacted = compacting.snapshots().compact(items, copied)?;
+        // A snapshot for followers that was begun before has the bytes of deleted items.
+        compacting.offers().withdraw(items);
+        Ok(compacted)
+    };
     match in_time(&state, compact).await? {
         Some(Compacted { bytes_before, bytes_after }) => {
             Ok(Json(Compaction { bytes_before, bytes_after }).into_response())

@@ -6,7 +6,7 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::change::AttributesChanged;
 use super::database::Fault;
-use super::{ATTRIBUTES, Catalogue, Change, EXTERNAL_IDS, FIELDS, parse};
+use super::{ATTRIBUTES, Catalogue, EXTERNAL_IDS, FIELDS, parse};
 use crate::Result;
 use crate::items::metadata::{
     self, Attributes, FieldCounts, FieldType, Fields, IdSet, Metadata, MetadataFilter, Postings,
@@ -94,7 +94,7 @@ impl Catalogue {
             })?;
             Ok(postings)
         })?;
-        self.replace(postings);
+        self.replace_postings(postings);
         Ok(())
     }
 
@@ -117,15 +117,15 @@ impl Catalogue {
         })
     }
 
-    /// Replaces the declaration of the fields.
+    /// The postings of these fields, which are to be declared.
     ///
     /// # Errors
-    /// The outer error: the disk cannot be read or written. The inner error: an item has a value of another type.
-    pub(crate) fn declare(
+    /// The outer error: the disk cannot be read. The inner error: an item has a value of another type.
+    pub(crate) fn postings_of(
         &self,
         fields: &Fields,
         is_current: impl Fn(u64, &str) -> bool,
-    ) -> Result<Result<(), metadata::Fault>> {
+    ) -> Result<Result<Postings, metadata::Fault>> {
         let gathered = self.database.read(|tables| {
             let mut postings = Postings::new(fields.clone());
             let mut wrong = None;
@@ -139,16 +139,9 @@ impl Catalogue {
             })?;
             Ok(wrong.map_or(Ok(postings), Err))
         })?;
-        match gathered {
-            Ok(postings) => {
-                self.commit(&Change { fields: Some(fields), ..Change::default() })?;
-                self.replace(postings);
-                Ok(Ok(()))
-            }
-            Err((id, metadata::Fault(message))) => {
-                Ok(Err(metadata::Fault(format!("item {id}: {message}"))))
-            }
-        }
+        Ok(gathered.map_err(|(id, metadata::Fault(message))| {
+            metadata::Fault(format!("item {id}: {message}"))
+        }))
     }
 
     /// Updates the postings after a change.
@@ -168,7 +161,8 @@ impl Catalogue {
         searchable.version += 1;
     }
 
-    fn replace(&self, postings: Postings) {
+    /// Makes filters use these postings.
+    pub(crate) fn replace_postings(&self, postings: Postings) {
         let mut searchable = self.searchable.write().unwrap_or_else(PoisonError::into_inner);
         let version = searchable.version + 1;
         *searchable = Searchable { postings, version };

@@ -9,7 +9,7 @@ use super::database::Fault;
 use super::record::ImportedFile;
 use super::{
     ANSWER_ORDER, ANSWERS, ATTRIBUTES, Catalogue, EXTERNAL_IDS, FIELDS, FORMER_CODES, IMPORTS,
-    ITEMS, META, THUMBNAILS, journal, parse,
+    ITEMS, META, THUMBNAILS, answers, journal, parse,
 };
 use crate::{Error, Result};
 
@@ -88,7 +88,11 @@ impl CatalogueSnapshot {
                 Ok(history != History::Rewritten)
             })?;
             match history {
-                History::Kept | History::Rewritten => journal::forget(&change, self.all)?,
+                History::Kept => journal::forget(&change, self.all)?,
+                History::Rewritten => {
+                    answers::forget_all(&change)?;
+                    journal::forget(&change, self.all)?;
+                }
                 History::Dropped => journal::disown(&change)?,
             }
             change.commit()?;

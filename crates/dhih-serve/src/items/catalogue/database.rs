@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
 
+use super::overlay::Overlay;
 use crate::disk::sync_directory;
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
@@ -24,7 +25,11 @@ pub(super) struct Database {
     identity: Mutex<FileIdentity>,
     /// `None` after an error, until the file has been reopened.
     open: RwLock<Option<redb::Database>>,
+    opener: Opener,
 }
+
+/// Opens the file of a database.
+type Opener = fn(&Path) -> Result<redb::Database>;
 
 impl Database {
     /// Opens or creates the database.
@@ -32,10 +37,21 @@ impl Database {
     /// # Errors
     /// When the file is damaged, is not writable, or is open in another process.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let open = open_file(path)?;
+        Self::open_by(open_file, path)
+    }
+
+    /// Opens an existing database without changing its file: everything that is written stays in memory, also a repair after a crash.
+    ///
+    /// # Errors
+    /// When the file is damaged, is not readable, or is open for writing in another process.
+    pub(super) fn open_unchanged(path: &Path) -> Result<Self> {
+        Self::open_by(open_overlay, path)
+    }
+
+    fn open_by(opener: Opener, path: &Path) -> Result<Self> {
+        let open = RwLock::new(Some(opener(path)?));
         let identity = FileIdentity::of(path).map_err(|e| Error::catalogue(path, Fault::Io(e)))?;
-        let identity = Mutex::new(identity);
-        Ok(Self { path: path.to_owned(), identity, open: RwLock::new(Some(open)) })
+        Ok(Self { path: path.to_owned(), identity: Mutex::new(identity), open, opener })
     }
 
     /// Whether the path still leads to the open file.
@@ -118,7 +134,7 @@ impl Database {
             if !self.is_current() {
                 return Err(Error::Replaced { path: self.path.clone() });
             }
-            *open = Some(open_file(&self.path)?);
+            *open = Some((self.opener)(&self.path)?);
             tracing::info!(path = %self.path.display(), "the catalogue is open again");
         }
         Ok(())
@@ -180,8 +196,19 @@ fn open_file(path: &Path) -> Result<redb::Database> {
             tracing::warn!(path = %shown.display(), percent, "the catalogue is repaired after a crash");
         });
     }
-    builder.create(path).map_err(|error| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => Error::Locked { path: path.to_owned() },
+    builder.create(path).map_err(failed_at(path))
+}
+
+fn open_overlay(path: &Path) -> Result<redb::Database> {
+    let overlay = Overlay::open(path).map_err(failed_at(path))?;
+    let mut builder = redb::Database::builder();
+    builder.set_cache_size(CACHE);
+    builder.create_with_backend(overlay).map_err(failed_at(path))
+}
+
+fn failed_at(path: &Path) -> impl Fn(DatabaseError) -> Error {
+    move |error| match error {
+        DatabaseError::DatabaseAlreadyOpen => Error::Locked { path: path.to_owned() },
         other => Error::catalogue(path, other.into()),
-    })
+    }
 }

@@ -1,6 +1,6 @@
 //! The journal: a bounded, numbered log of the last changes of a catalogue. Each change is appended in the transaction that makes it, so
 //! the journal and the tables always agree. Followers receive the changes from the journal. After a crash, the journal shows which changes
-//! the index may lack. The positions and bounds of the journal are rows of the table `META`.
+//! the index may lack. The positions and bounds of the journal are rows of the table `META` (`meta.rs`).
 //!
 //! ```text
 //! base | first change kept ... published | ... head
@@ -11,39 +11,25 @@
 //! snapshot.
 
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::watch;
 
+use super::answers::now_ms;
 use super::change::Change;
 use super::database::Fault;
-use super::payload::{self, ReadChange};
+use super::meta::{
+    BASE, BYTES, FORK, FORMER_PRIMARY, HEAD, LIMIT, Meta, PRIMARY, SETTLED, SUPERSEDED, UNTOUCHED,
+    begin_history, head_of, raise_epoch, random, read_number, read_position, set_new_history,
+};
+use super::payload::{self, Fork, ReadChange};
 use super::position::{Chain, LoggedChange, Position, Settled};
 use super::{Catalogue, FORMAT, FORMAT_KEY, META};
-use crate::Result;
+use crate::{Error, Result};
 
 /// The changes by number. A row holds the checksum, the time and the payload.
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 
-/// The keys of the rows in the table `META`. `BASE` is the position before the first change that is kept.
-const BASE: &str = "journal_base";
-/// The position after the last change.
-const HEAD: &str = "journal_head";
-/// The number of the last published change, as of the last append. The changes after it may be missing from the index.
-pub(super) const SETTLED: &str = "journal_settled";
-/// The fingerprint of the items of the index that no change after the settled one touches.
-pub(super) const UNTOUCHED: &str = "journal_untouched";
-/// The total size of the kept rows in bytes, and its upper bound.
-const BYTES: &str = "journal_bytes";
-const LIMIT: &str = "journal_limit";
-
-/// The address of the primary. Present only in the copy of a follower.
-pub(super) const PRIMARY: &str = "journal_primary";
-/// The address of the former primary. Present only in a copy that was promoted.
-pub(super) const FORMER_PRIMARY: &str = "journal_former_primary";
-/// How many promotions there were in the history. It is kept when a journal ends, so that a former primary stays one.
-pub(super) const EPOCH: &str = "journal_epoch";
 /// The rows of `META` that are removed from a copy that begins a history of its own.
 const OWN: [&str; 8] = [BASE, HEAD, SETTLED, UNTOUCHED, BYTES, LIMIT, PRIMARY, FORMER_PRIMARY];
 /// The format of a catalogue with a journal. It differs from the one without, so that programs that do not know the journal refuse the
@@ -83,19 +69,25 @@ pub(crate) enum Reach {
 
 impl Catalogue {
     /// Starts keeping a journal of at most `bytes`, or applies this bound to the existing one. 0 ends the journal. The caller ensures that
-    /// the index has every change of the catalogue.
+    /// the index has every change of the catalogue, and that no promotion is in progress.
     ///
     /// # Errors
-    /// When the disk is full or fails.
+    /// When the disk is full or fails, or the journal of a copy would end: the copy's position is in it.
     pub(crate) fn keep_journal(&self, bytes: u64) -> Result<()> {
+        if bytes == 0
+            && let Some(primary) = self.lineage()?.primary
+        {
+            let dir = self.path().parent().unwrap_or(self.path());
+            return Err(Error::JournalOfCopy { path: dir.to_owned(), primary });
+        }
         self.database.write(|change| {
             if bytes == 0 {
                 return end(change);
             }
-            let head = head_of(change)?;
-            if head.is_none() {
+            if head_of(change)?.is_none() {
                 let at = Position { number: 0, chain: random()? };
                 restart(change, at, self.untouched())?;
+                begin_history(change)?;
             }
             let mut meta = change.open_table(META)?;
             meta.insert(LIMIT, &*bytes.to_string())?;
@@ -197,8 +189,8 @@ impl Catalogue {
             for (logged, read) in changes {
                 changed.extend(read.change().write(tables)?);
                 append(tables, logged, settled)?;
-                if read.is_fork {
-                    raise_epoch(tables)?;
+                if let Some(Fork { epoch }) = read.fork {
+                    raise_epoch(tables, epoch)?;
                 }
             }
             self.replaced.keep(&changed);
@@ -244,7 +236,14 @@ pub(super) fn forget(change: &WriteTransaction, all: u64) -> Result<(), Fault> {
 
 /// Removes the journal and its positions from a copy of the catalogue, so that the copy does not continue the history of the original.
 pub(super) fn disown(change: &WriteTransaction) -> Result<(), Fault> {
-    end(change)
+    end(change)?;
+    let mut meta = change.open_table(META)?;
+    // Both are about other services that have the history of the original.
+    meta.remove(SUPERSEDED)?;
+    meta.remove(FORK)?;
+    drop(meta);
+    // With an id of its own, followers of the original do not take a restored copy for a former primary.
+    set_new_history(&mut Meta::open(change)?)
 }
 
 fn end(change: &WriteTransaction) -> Result<(), Fault> {
@@ -272,9 +271,8 @@ pub(super) fn restart(change: &WriteTransaction, at: Position, all: u64) -> Resu
 }
 
 pub(super) fn next(head: &Position, payload: Vec<u8>) -> LoggedChange {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    let mut change = LoggedChange { number: head.number + 1, at_ms, chain: head.chain, payload };
+    let (number, at_ms) = (head.number + 1, now_ms());
+    let mut change = LoggedChange { number, at_ms, chain: head.chain, payload };
     change.chain = head.chain.after(&change);
     change
 }
@@ -316,58 +314,6 @@ pub(super) fn append(
     meta.set(BYTES, &bytes.to_string())
 }
 
-/// Notes a promotion. Returns the new epoch.
-pub(super) fn raise_epoch(change: &WriteTransaction) -> Result<u64, Fault> {
-    let mut meta = Meta::open(change)?;
-    let epoch = meta.number(EPOCH)?.saturating_add(1);
-    meta.set(EPOCH, &epoch.to_string())?;
-    Ok(epoch)
-}
-
-/// The table `META`, open for writing.
-pub(super) struct Meta<'t>(Table<'t, &'static str, &'static str>);
-
-impl<'t> Meta<'t> {
-    pub(super) fn open(change: &'t WriteTransaction) -> Result<Self, Fault> {
-        Ok(Self(change.open_table(META)?))
-    }
-
-    fn position(&self, key: &str) -> Result<Option<Position>, Fault> {
-        self.0.get(key)?.map(|text| parse_position(text.value())).transpose()
-    }
-
-    pub(super) fn number(&self, key: &str) -> Result<u64, Fault> {
-        self.0.get(key)?.map_or(Ok(0), |text| parse_number(text.value()))
-    }
-
-    pub(super) fn has(&self, key: &str) -> Result<bool, Fault> {
-        Ok(self.0.get(key)?.is_some())
-    }
-
-    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
-        self.0.insert(key, value)?;
-        Ok(())
-    }
-}
-
-/// The position of the last change. The table is closed on return, so that the caller can open it.
-pub(super) fn head_of(change: &WriteTransaction) -> Result<Option<Position>, Fault> {
-    Meta::open(change)?.position(HEAD)
-}
-
-pub(super) fn read_position(
-    tables: &ReadTransaction,
-    key: &str,
-) -> Result<Option<Position>, Fault> {
-    let meta = tables.open_table(META)?;
-    meta.get(key)?.map(|text| parse_position(text.value())).transpose()
-}
-
-pub(super) fn read_number(tables: &ReadTransaction, key: &str) -> Result<u64, Fault> {
-    let meta = tables.open_table(META)?;
-    meta.get(key)?.map_or(Ok(0), |text| parse_number(text.value()))
-}
-
 fn row(tables: &ReadTransaction, number: u64) -> Result<Option<LoggedChange>, Fault> {
     let journal = tables.open_table(JOURNAL)?;
     journal.get(number)?.map(|row| parse_row(number, row.value())).transpose()
@@ -379,16 +325,4 @@ fn parse_row(number: u64, row: &[u8]) -> Result<LoggedChange, Fault> {
     let (at_ms, payload) = rest.split_first_chunk::<8>().ok_or_else(wrong)?;
     let (chain, at_ms) = (Chain(*chain), u64::from_le_bytes(*at_ms));
     Ok(LoggedChange { number, at_ms, chain, payload: payload.to_vec() })
-}
-
-fn parse_position(text: &str) -> Result<Position, Fault> {
-    text.parse().map_err(|error| Fault::Corrupted(format!("{text:?}: {error}")))
-}
-
-fn parse_number(text: &str) -> Result<u64, Fault> {
-    text.parse().map_err(|error| Fault::Corrupted(format!("{text:?}: {error}")))
-}
-
-pub(super) fn random() -> Result<Chain, Fault> {
-    Ok(Chain::random().map_err(std::io::Error::other)?)
 }

@@ -2,23 +2,20 @@
 //! primary. The lineage is stored in the table `META`, so that no flag and no other file can contradict it.
 //!
 //! The epoch counts the promotions of a history, which all copies of it know. Of two services with a common history that both accept
-//! changes, the one with the lower epoch is a former primary.
+//! changes, the one with the lower epoch is a former primary. Epochs of different histories say nothing about each other; a random id shows
+//! whether two services have the same history.
 
 use redb::WriteTransaction;
 
 use super::database::Fault;
-use super::journal::{
-    EPOCH, FORMER_PRIMARY, Meta, PRIMARY, append, head_of, next, raise_epoch, random, read_number,
-    read_position,
+use super::journal::{append, next};
+use super::meta::{
+    EPOCH, FORK, FORMER_PRIMARY, HISTORY, Meta, PRIMARY, SUPERSEDED, head_of, raise_epoch, random,
+    read_number, read_position,
 };
 use super::position::{Position, Settled};
 use super::{Catalogue, META, payload};
 use crate::Result;
-
-/// The epoch of the primary that has taken the place of this one. Present only in a former primary.
-const SUPERSEDED: &str = "journal_superseded";
-/// The position before the last promotion: that of the last change that this history has in common with the one of the former primary.
-const FORK: &str = "journal_fork";
 
 /// The lineage of a catalogue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,10 +26,25 @@ pub(crate) struct Lineage {
     pub(crate) former_primary: Option<String>,
     /// The number of promotions in the history.
     pub(crate) epoch: u64,
+    /// The random id of the history. Absent if an older program has begun it, or no journal was ever kept.
+    pub(crate) history: Option<String>,
     /// The epoch of the primary that has taken the place of this one; 0 if none has.
     pub(crate) superseded_by: u64,
     /// The position before the last promotion of this catalogue.
     pub(crate) fork: Option<Position>,
+}
+
+impl Lineage {
+    /// Whether the history `other` may be this one: their ids are the same, or one of them has none.
+    pub(crate) fn may_be(&self, other: Option<&str>) -> bool {
+        let (Some(own), Some(other)) = (&self.history, other) else { return true };
+        own == other
+    }
+
+    /// Whether the history `other` is this one.
+    pub(crate) fn is_surely(&self, other: Option<&str>) -> bool {
+        other.is_some() && self.history.as_deref() == other
+    }
 }
 
 impl Catalogue {
@@ -50,6 +62,7 @@ impl Catalogue {
                 primary: of(PRIMARY)?,
                 former_primary: of(FORMER_PRIMARY)?,
                 epoch: read_number(tables, EPOCH)?,
+                history: of(HISTORY)?,
                 superseded_by: read_number(tables, SUPERSEDED)?,
                 fork: read_position(tables, FORK)?,
             })
@@ -94,8 +107,8 @@ impl Catalogue {
                     return Ok(false);
                 }
             }
-            raise_epoch(change)?;
-            log_fork(change, settled)?;
+            let epoch = raise_epoch(change, None)?;
+            log_fork(change, settled, epoch)?;
             Ok(true)
         })
     }
@@ -118,9 +131,9 @@ impl Catalogue {
     }
 }
 
-fn log_fork(change: &WriteTransaction, settled: Settled) -> Result<(), Fault> {
+fn log_fork(change: &WriteTransaction, settled: Settled, epoch: u64) -> Result<(), Fault> {
     let nonce = dhih_index::to_hex(&random()?.0);
-    let fork = payload::encode_fork(nonce).map_err(std::io::Error::other)?;
+    let fork = payload::encode_fork(&nonce, epoch).map_err(std::io::Error::other)?;
     match head_of(change)? {
         Some(head) => {
             Meta::open(change)?.set(FORK, &head.to_string())?;
@@ -132,7 +145,9 @@ fn log_fork(change: &WriteTransaction, settled: Settled) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{LoggedChange, ReadChange};
     use super::*;
+    use crate::Error;
 
     fn catalogue() -> (tempfile::TempDir, Catalogue) {
         let dir = tempfile::tempdir().unwrap();
@@ -145,17 +160,19 @@ mod tests {
     fn a_primary_gives_way_to_a_higher_epoch_alone_and_once_promoted_has_the_highest() {
         let (_dir, primary) = catalogue();
         assert!(!primary.supersede(0).unwrap());
-        assert_eq!(primary.lineage().unwrap(), Lineage::default());
+        let first = primary.lineage().unwrap();
+        assert!(first.history.is_some());
+        assert_eq!(first, Lineage { history: first.history.clone(), ..Lineage::default() });
         assert!(primary.supersede(3).unwrap() && primary.supersede(2).unwrap());
-        assert_eq!(primary.lineage().unwrap(), Lineage { superseded_by: 3, ..Lineage::default() });
+        assert_eq!(primary.lineage().unwrap(), Lineage { superseded_by: 3, ..first.clone() });
         // A journal that is ended and begun anew does not make it a primary again.
         primary.keep_journal(0).unwrap();
         primary.keep_journal(1 << 20).unwrap();
-        assert_eq!(primary.lineage().unwrap().superseded_by, 3);
+        assert_eq!(primary.lineage().unwrap(), Lineage { superseded_by: 3, ..first.clone() });
         let before = primary.head().unwrap();
         assert!(primary.promote().unwrap() && !primary.promote().unwrap());
         let fork = before;
-        assert_eq!(primary.lineage().unwrap(), Lineage { epoch: 4, fork, ..Lineage::default() });
+        assert_eq!(primary.lineage().unwrap(), Lineage { epoch: 4, fork, ..first });
         assert_ne!(primary.head().unwrap(), before, "its history is another one from here on");
         assert!(!primary.supersede(4).unwrap() && primary.supersede(5).unwrap());
     }
@@ -168,12 +185,36 @@ mod tests {
         let (_dir, copy) = catalogue();
         assert!(promoted.promote().unwrap());
         assert_eq!(promoted.lineage().unwrap().epoch, 1);
-        let changes = promoted.logged(0, u64::MAX, usize::MAX).unwrap();
-        let read = |change: super::super::LoggedChange| {
-            let read = super::super::ReadChange::decode(&change.payload).unwrap();
-            (change, read)
+        let replay = || {
+            let head = copy.head().unwrap().map_or(0, |head| head.number);
+            let changes = promoted.logged(head, u64::MAX, usize::MAX).unwrap();
+            let read = |change: LoggedChange| {
+                let read = ReadChange::decode(&change.payload).unwrap();
+                (change, read)
+            };
+            copy.replay(&changes.into_iter().map(read).collect::<Vec<_>>()).unwrap();
+            copy.lineage().unwrap().epoch
         };
-        copy.replay(&changes.into_iter().map(read).collect::<Vec<_>>()).unwrap();
-        assert_eq!(copy.lineage().unwrap().epoch, 1);
+        assert_eq!(replay(), 1);
+        // A former primary that is promoted again skips the epochs of others. Its copies then counted from their own.
+        assert!(promoted.supersede(5).unwrap() && promoted.promote().unwrap());
+        assert_eq!((promoted.lineage().unwrap().epoch, replay()), (6, 6));
+        assert!(copy.lineage().unwrap().fork.is_none(), "a copy has not forked itself");
+    }
+
+    /// Without the journal the copy would be opened as an index of its own and accept changes.
+    #[test]
+    fn the_journal_of_a_copy_does_not_end() {
+        let (_dir, copy) = catalogue();
+        copy.set_primary("http://primary").unwrap();
+        let before = (copy.lineage().unwrap(), copy.head().unwrap());
+        let refused = copy.keep_journal(0);
+        assert!(
+            matches!(&refused, Err(Error::JournalOfCopy { primary, .. }) if primary == "http://primary")
+        );
+        assert_eq!((copy.lineage().unwrap(), copy.head().unwrap()), before);
+        copy.promote().unwrap();
+        copy.keep_journal(0).unwrap();
+        assert_eq!(copy.head().unwrap(), None);
     }
 }

@@ -4,7 +4,7 @@
 //! The tables and their formats are in this file, the values in `record.rs`, changes in `change.rs`, attributes of items in
 //! `attributes.rs`, and the recovery after errors of the disk in `database.rs`. The log of changes for followers and for recovery is in
 //! `journal.rs`, with the encoding of a change in `payload.rs`, positions in `position.rs` and the primary of a copy in `lineage.rs`. The
-//! stored answers of idempotency keys are in `answers.rs`.
+//! stored answers of idempotency keys are in `answers.rs`, and what is noted of the last change in `last_change.rs`.
 
 mod answers;
 mod attributes;
@@ -12,7 +12,10 @@ mod change;
 mod copying;
 mod database;
 mod journal;
+mod last_change;
 mod lineage;
+mod meta;
+mod overlay;
 mod payload;
 mod position;
 mod record;
@@ -93,6 +96,19 @@ impl Catalogue {
         let database = Database::open(&path)?;
         // An interrupted copy would still contain deleted data.
         copying::remove_leftover(&path);
+        Self::of(database, path)
+    }
+
+    /// Opens the existing catalogue of an index directory without changing any file. What is written to it stays in memory.
+    ///
+    /// # Errors
+    /// When the file is damaged, has a newer format, is not readable, or is open in another process.
+    pub(crate) fn open_unchanged(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        Self::of(Database::open_unchanged(&path)?, path)
+    }
+
+    fn of(database: Database, path: PathBuf) -> Result<Self> {
         match database.write(create_tables)? {
             None => {
                 let (ids, searchable, journal, replaced) = Default::default();
@@ -161,6 +177,7 @@ impl Catalogue {
         let written = self.database.write(|tables| {
             let changed = change.write(tables)?;
             self.replaced.keep(&changed);
+            last_change::note(tables, change)?;
             journal::log(tables, change, settled)?;
             Ok(changed)
         });

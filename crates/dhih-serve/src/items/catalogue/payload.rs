@@ -30,8 +30,15 @@ pub(crate) struct ReadChange {
     pub(crate) fields: Option<Fields>,
     answered: Vec<Answered>,
     forgotten: Vec<String>,
-    /// Whether it is the change that is logged on promotion.
-    pub(super) is_fork: bool,
+    /// Present only in the change that is logged on promotion.
+    pub(super) fork: Option<Fork>,
+}
+
+/// The part of a change that is logged on promotion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fork {
+    /// The epoch of the history from here on. Absent if an older program has logged the change.
+    pub(super) epoch: Option<u64>,
 }
 
 /// The JSON object of a payload.
@@ -52,7 +59,8 @@ struct Head {
     answered: Vec<Answered>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     forgotten: Vec<String>,
-    /// A random text, only in the change that is logged on promotion. It does nothing but make the new history differ from all others.
+    /// A random text, `-` and the new epoch, only in the change that is logged on promotion. The random text makes the new history differ
+    /// from all others. Older programs write the random text alone, and read both as a random text.
     #[serde(skip_serializing_if = "Option::is_none")]
     fork: Option<String>,
 }
@@ -111,9 +119,16 @@ pub(super) fn encode(change: &Change<'_>) -> serde_json::Result<Vec<u8>> {
     framed(&head, &blobs)
 }
 
-/// The payload of a change that does nothing. The random `nonce` gives it a checksum that no other history has.
-pub(super) fn encode_fork(nonce: String) -> serde_json::Result<Vec<u8>> {
-    framed(&Head { fork: Some(nonce), ..Head::default() }, &[])
+/// The payload of a change that changes no item and begins the epoch `epoch`. The random `nonce`, which has no `-`, gives it a checksum that
+/// no other history has.
+pub(super) fn encode_fork(nonce: &str, epoch: u64) -> serde_json::Result<Vec<u8>> {
+    framed(&Head { fork: Some(format!("{nonce}-{epoch}")), ..Head::default() }, &[])
+}
+
+fn parse_fork(text: &str) -> Result<Fork, PayloadError> {
+    let epoch = text.split_once('-').map(|(_, epoch)| epoch.parse()).transpose();
+    let epoch = epoch.map_err(|error| PayloadError::Malformed(format!("its epoch: {error}")))?;
+    Ok(Fork { epoch })
 }
 
 fn framed(head: &Head, blobs: &[u8]) -> serde_json::Result<Vec<u8>> {
@@ -160,8 +175,8 @@ impl ReadChange {
             return Err(PayloadError::Malformed(format!("{} bytes are left over", blobs.len())));
         }
         let Head { removed, claimed, attributes, fields, answered, forgotten, fork, .. } = head;
-        let is_fork = fork.is_some();
-        Ok(Self { added, removed, claimed, attributes, fields, answered, forgotten, is_fork })
+        let fork = fork.as_deref().map(parse_fork).transpose()?;
+        Ok(Self { added, removed, claimed, attributes, fields, answered, forgotten, fork })
     }
 
     /// The ids of the items that the change adds, replaces or removes.
@@ -213,7 +228,7 @@ mod tests {
                 at_ms: 7,
             }],
             forgotten: vec!["f".into()],
-            is_fork: false,
+            fork: None,
         }
     }
 
@@ -222,10 +237,20 @@ mod tests {
         for change in [all(), ReadChange::default()] {
             assert_eq!(ReadChange::decode(&encode(&change.change()).unwrap()), Ok(change));
         }
-        let fork = encode_fork("nonce".into()).unwrap();
-        let forked = ReadChange { is_fork: true, ..ReadChange::default() };
-        assert_eq!(ReadChange::decode(&fork), Ok(forked));
-        assert_ne!(fork, encode_fork("other".into()).unwrap());
+        let fork = encode_fork("nonce", 7).unwrap();
+        let forked = |epoch| ReadChange { fork: Some(Fork { epoch }), ..ReadChange::default() };
+        assert_eq!(ReadChange::decode(&fork), Ok(forked(Some(7))));
+        assert_ne!(fork, encode_fork("other", 7).unwrap());
+    }
+
+    #[test]
+    fn a_promotion_of_an_older_program_has_no_epoch() {
+        let of = |text: &str| {
+            let head = Head { fork: Some(text.into()), ..Head::default() };
+            ReadChange::decode(&framed(&head, &[]).unwrap())
+        };
+        assert_eq!(of("0f9a").unwrap().fork, Some(Fork { epoch: None }));
+        assert!(matches!(of("0f9a-x"), Err(PayloadError::Malformed(_))));
     }
 
     #[test]

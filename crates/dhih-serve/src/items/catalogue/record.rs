@@ -44,7 +44,11 @@ pub(crate) fn legacy_import_key(path: &str) -> String {
     import_key("", path)
 }
 
-/// Codes of an id that were removed or replaced. They stay removed when the index is rebuilt from codes that contain them.
+/// The most former codes of an id. The bound keeps each replacement of an item short, however often it was replaced before.
+const MOST: usize = 64;
+
+/// Codes of an id that were removed or replaced, the last [`MOST`] of them. They stay removed when the index is rebuilt from codes that
+/// contain them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FormerCodes {
     pub(super) codes: Vec<String>,
@@ -75,6 +79,8 @@ impl FormerCodes {
         if !code.is_empty() && !self.contains(code) {
             self.codes.push(code.to_owned());
         }
+        let excess = self.codes.len().saturating_sub(MOST);
+        self.codes.drain(..excess);
     }
 
     pub(super) fn forget(&mut self, code: &str) {
@@ -102,5 +108,13 @@ mod tests {
         codes.forget("0f");
         assert!(codes.contains("ab") && !codes.contains("0f"));
         assert_eq!(FormerCodes::parse(""), FormerCodes::default());
+    }
+
+    #[test]
+    fn the_last_former_codes_are_kept() {
+        let mut codes = FormerCodes::default();
+        (0..1000).for_each(|code| codes.insert(&format!("{code:04x}")));
+        assert_eq!(codes.codes.len(), MOST);
+        assert!(codes.contains("03e7") && !codes.contains("0000"));
     }
 }

@@ -4,7 +4,8 @@
 use std::sync::atomic::Ordering;
 
 use super::Catalogue;
-use super::journal::{Meta, SETTLED, UNTOUCHED, head_of, random, restart};
+use super::journal::restart;
+use super::meta::{Meta, SETTLED, UNTOUCHED, head_of, random};
 use super::position::{Position, Settled};
 use crate::Result;
 

@@ -125,6 +125,24 @@ fn a_catalogue_of_another_model_a_newer_one_or_a_damaged_one_is_refused() {
     assert!(error.contains(FILE), "{error}");
 }
 
+/// The bug: a restored snapshot of a former primary refused changes, and named a promotion that was not its own.
+#[test]
+fn a_copy_with_a_history_of_its_own_has_none_of_the_marks_of_the_former_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::open(dir.path()).unwrap();
+    catalogue.keep_journal(1 << 20).unwrap();
+    assert!(catalogue.supersede(3).unwrap() && catalogue.promote().unwrap());
+    assert!(catalogue.supersede(9).unwrap());
+    let snapshot = catalogue.snapshot().unwrap();
+    snapshot.write_to(&copy.path().join(FILE), Copied::All, History::Dropped).unwrap();
+    let lineage = |dir: &Path| Catalogue::open(dir).unwrap().lineage().unwrap();
+    let former = catalogue.lineage().unwrap();
+    assert!(former.superseded_by == 9 && former.fork.is_some());
+    let copied = lineage(copy.path());
+    assert!(copied.superseded_by == 0 && copied.fork.is_none(), "{copied:?}");
+}
+
 #[test]
 fn a_file_that_took_the_place_of_an_open_one_is_noticed() {
     let dir = tempfile::tempdir().unwrap();

@@ -167,6 +167,11 @@ fn a_copy_is_opened_for_what_it_is_until_it_is_promoted() {
     let of_primary = primary.dir().to_owned();
     drop(primary);
     assert!(matches!(opened(&of_primary, Access::Follower), Err(Error::NotAFollower { .. })));
+    // An index that never had a catalogue was taken for a promoted copy, and gets none from being refused.
+    let plain = dir.path().join("plain");
+    build(&plain, vec![1]);
+    assert!(matches!(opened(&plain, Access::Follower), Err(Error::NotAFollower { .. })));
+    assert!(!Catalogue::is_in(&plain));
     let copy = open(&at, Access::Follower);
     let before = copy.position().unwrap();
     assert!(copy.promote().unwrap() && !copy.promote().unwrap());
@@ -178,6 +183,19 @@ fn a_copy_is_opened_for_what_it_is_until_it_is_promoted() {
     for access in [Access::Follower, Access::Writable] {
         assert!(open(&at, access).is_writable());
     }
+}
+
+/// A snapshot replaces a copy. A promotion that came between the two was undone, and the changes after it were deleted.
+#[test]
+fn a_copy_is_either_replaced_or_promoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_primary, copy) = pair(dir.path());
+    assert!(copy.close_copy());
+    assert!(matches!(copy.promote(), Err(ChangeError::Reloading)));
+    copy.resume();
+    assert!(copy.promote().unwrap());
+    assert!(!copy.close_copy());
+    copy.add(vec![item(9, 9, 0)]).unwrap();
 }
 
 #[test]

@@ -42,9 +42,13 @@ impl Answer {
 }
 
 impl Stream {
-    /// Hands over the next piece of `rest`.
-    fn piece(&mut self) -> Frame<Bytes> {
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+    /// Hands over the next piece of `rest`. The last byte of a body that has ended is a piece of its own: the stream accepts it only once the
+    /// client has made room for all bytes before it, so that until then the answer has its place and its time limit.
+    fn piece(&mut self, has_ended: bool) -> Frame<Bytes> {
+        let left = self.rest.len();
+        let bytes =
+            if has_ended && (2..=PIECE).contains(&left) { left - 1 } else { left.min(PIECE) };
+        let piece = self.rest.split_to(bytes);
         self.pace.hand_over(piece.len());
         Frame::data(piece)
     }
@@ -73,7 +77,8 @@ impl HttpBody for Answer {
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
         }
-        Poll::Ready(Some(Ok(stream.piece())))
+        let has_ended = this.body.is_end_stream();
+        Poll::Ready(Some(Ok(stream.piece(has_ended))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -95,8 +100,6 @@ impl HttpBody for Answer {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::to_bytes;
-
     use super::super::streams::{StreamPlaces, Turn};
     use super::super::timed_stream::Requests;
     use super::*;
@@ -113,7 +116,16 @@ mod tests {
         assert_eq!(first.len(), PIECE);
         assert!(!answer.is_end_stream(), "the body has ended, and the answer has not");
         assert_eq!(answer.size_hint().exact(), Some((100_000 - PIECE) as u64));
-        let rest = to_bytes(Body::new(answer), usize::MAX).await.unwrap();
-        assert_eq!([first, rest].concat(), bytes);
+        let mut pieces = vec![first];
+        while !answer.is_end_stream() {
+            let piece = std::future::poll_fn(|context| Pin::new(&mut answer).poll_frame(context));
+            pieces.push(piece.await.unwrap().unwrap().into_data().unwrap());
+        }
+        assert_eq!(pieces.concat(), bytes);
+        assert_eq!(
+            pieces.last().map(Bytes::len),
+            Some(1),
+            "until the end, the client is waited for"
+        );
     }
 }

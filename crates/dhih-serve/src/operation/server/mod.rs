@@ -26,7 +26,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 
@@ -90,6 +90,8 @@ impl Server {
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(config.max_connections));
         let stream_places = StreamPlaces::new(config.max_connections);
+        // Closed on stop, which ends TLS handshakes: they have no request yet.
+        let (stopping, stopped) = watch::channel(());
         let mut stop = std::pin::pin!(stop);
         loop {
             let next = async {
@@ -112,7 +114,7 @@ impl Server {
             let _ = stream.set_nodelay(true);
             let requests = Requests::default();
             let stream = TimedStream::new(stream, config.timeouts, requests.clone());
-            let (watcher, tls) = (graceful.watcher(), tls.clone());
+            let (watcher, tls, mut stopped) = (graceful.watcher(), tls.clone(), stopped.clone());
             let about = Connection { peer, tls: tls.is_some() };
             let turn = Turn::new(stream_places.clone());
             let write = config.timeouts.write;
@@ -121,14 +123,20 @@ impl Server {
                 let _place = place;
                 match tls {
                     None => connection.serve(stream, watcher).await,
-                    Some(tls) => match tls.acceptor().accept(stream).await {
-                        Ok(stream) => connection.serve(stream, watcher).await,
-                        Err(error) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
-                    },
+                    Some(tls) => {
+                        let handshake = tokio::select! {
+                            handshake = tls.acceptor().accept(stream) => handshake,
+                            _ = stopped.changed() => return,
+                        };
+                        match handshake {
+                            Ok(stream) => connection.serve(stream, watcher).await,
+                            Err(error) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+                        }
+                    }
                 }
             });
         }
-        drop(listener);
+        drop((listener, stopping));
         let drain = config.drain;
         tracing::info!("stopping: running requests may end within {drain:?}");
         if timeout(drain, graceful.shutdown()).await.is_err() {

@@ -2,7 +2,7 @@
 //! for reading an answer.
 //!
 //! The time for the body of a request and for computing its answer is not limited here, but by the request's own time limit
-//! (`http/layers/time_limit.rs`). [`Requests`] tells whether a request is in progress.
+//! (`http/layers/surround.rs`). [`Requests`] tells whether a request is in progress.
 //!
 //! HTTP/2 sends other frames than requests, such as pings, at any time. They do not count: the idle time of such a connection is the time
 //! without a request in progress, whatever else the client sends.
