@@ -2,12 +2,14 @@
 within a radius without comparing every pair. It needs nothing but what SQL has; the text is Spark's dialect.
 """
 
+import re
+
 
 def words(table):
-    """The names of a table's words, in their order."""
-    names = [f"w{i}" for i in range(16)]
-    found = [name for name in names if name in table.columns]
-    if not found or found != names[: len(found)]:
+    """The names of a table's words, in their order: as many as the codes are long."""
+    given = {name for name in table.columns if re.fullmatch(r"w\d+", name)}
+    found = [f"w{i}" for i in range(len(given))]
+    if not found or set(found) != given:
         raise SystemExit(f"error: a table of codes has columns w0, w1, ...; this one has {', '.join(table.columns)}")
     return found
 

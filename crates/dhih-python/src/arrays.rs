@@ -53,34 +53,27 @@ pub(crate) fn codes<'py>(
 
 /// Whole numbers of any kind as ids.
 pub(crate) fn ids(given: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
-    let array = whole_numbers("ids", given)?;
-    let smallest: Option<i128> = match array.len()? {
-        0 => None,
-        _ => Some(array.call_method0("min")?.call_method0("item")?.extract()?),
-    };
-    if let Some(smallest) = smallest.filter(|smallest| *smallest < 0) {
-        return Err(Error::argument("ids", "no number below 0", smallest.to_string()).into());
-    }
+    let array = within("ids", whole_numbers("ids", given, 1)?, 0, u64::MAX.into())?;
     let ids = array.call_method1("astype", ("uint64",))?;
     Ok(read::<u64, Ix1>("ids", &ids)?.as_slice()?.to_vec())
 }
 
-/// Class numbers of any kind of whole number, one an item; or rows of 0 and 1, bool or uint8, with a column a class.
+/// Class numbers of any kind of whole number, one an item; or rows of 0 and 1, with a column a class.
 pub(crate) fn labels(given: &Bound<'_, PyAny>) -> PyResult<Labels> {
     let array = numpy(given.py())?.call_method1("asarray", (given,))?;
     if array.getattr("ndim")?.extract::<usize>()? == 2 {
-        let array = match array.getattr("dtype")?.getattr("kind")?.extract::<char>()? {
-            'b' => array.call_method1("view", ("uint8",))?,
-            _ => array,
-        };
-        let rows = read::<u8, Ix2>("labels of several classes", &array)?;
+        let what = "labels of several classes";
+        let rows = within(what, whole_numbers(what, &array, 2)?, 0, u8::MAX.into())?;
+        let rows = rows.call_method1("astype", ("uint8",))?;
+        let rows = read::<u8, Ix2>(what, &rows)?;
         return Ok(Labels::MultiHot {
             classes: rows.shape()[1],
             values: rows.as_slice()?.to_vec(),
         });
     }
-    let array = whole_numbers("labels", &array)?;
-    let labels = array.call_method1("astype", ("int64", "C", "safe"))?;
+    let array = whole_numbers("labels", &array, 1)?;
+    let array = within("labels", array, i64::MIN.into(), i64::MAX.into())?;
+    let labels = array.call_method1("astype", ("int64",))?;
     Ok(Labels::Single(read::<i64, Ix1>("labels", &labels)?.as_slice()?.to_vec()))
 }
 
@@ -116,12 +109,17 @@ pub(crate) fn filled<T: Clone>(value: T, rows: usize, columns: usize) -> Result<
     Ok(values)
 }
 
-/// An array or a list of whole numbers, one axis.
-fn whole_numbers<'py>(what: &str, given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// An array or a list of whole numbers, with so many axes.
+fn whole_numbers<'py>(
+    what: &str,
+    given: &Bound<'py, PyAny>,
+    expected_axes: usize,
+) -> PyResult<Bound<'py, PyAny>> {
     let array = numpy(given.py())?.call_method1("asarray", (given,))?;
     let axes: usize = array.getattr("ndim")?.extract()?;
-    if axes != 1 {
-        return Err(Error::argument(what, "one axis", format!("{axes}")).into());
+    if axes != expected_axes {
+        let expected = if expected_axes == 1 { "one axis" } else { "two axes" };
+        return Err(Error::argument(what, expected, format!("{axes}")).into());
     }
     let dtype = array.getattr("dtype")?;
     match dtype.getattr("kind")?.extract::<char>()? {
@@ -130,6 +128,29 @@ fn whole_numbers<'py>(what: &str, given: &Bound<'py, PyAny>) -> PyResult<Bound<'
         _ if array.len()? == 0 => array.call_method1("astype", ("int64",)),
         _ => Err(PyTypeError::new_err(format!("{what}: expected whole numbers, got {dtype}"))),
     }
+}
+
+/// Whole numbers, none of which is below `least` or above `most`.
+fn within<'py>(
+    what: &str,
+    array: Bound<'py, PyAny>,
+    least: i128,
+    most: i128,
+) -> PyResult<Bound<'py, PyAny>> {
+    if array.getattr("size")?.extract::<usize>()? == 0 {
+        return Ok(array);
+    }
+    let found = |method| array.call_method0(method)?.call_method0("item")?.extract::<i128>();
+    let (smallest, largest) = (found("min")?, found("max")?);
+    if smallest < least {
+        let expected = format!("no number below {least}");
+        return Err(Error::argument(what, expected, smallest.to_string()).into());
+    }
+    if largest > most {
+        let expected = format!("no number above {most}");
+        return Err(Error::argument(what, expected, largest.to_string()).into());
+    }
+    Ok(array)
 }
 
 fn numpy(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {

@@ -96,7 +96,8 @@ impl PyRun {
         released(py, || PyIndex::open(&self.run.file("index")))
     }
 
-    /// Computes the metrics again from the codes: the dictionary that `dhih-train evaluate --run DIR --json` prints.
+    /// Computes the metrics again from the codes: the dictionary that `dhih-train evaluate --run DIR --json` prints, without `precision`,
+    /// because no code is computed.
     ///
     /// Arguments as for dhih.evaluate.
     #[pyo3(signature = (*, map_at=None, precision_at=None, empty="zero"))]

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::arrays;
 use crate::code_set::PyCodeSet;
 use crate::error::{Error, Result};
-use crate::threads::{released, released_here};
+use crate::threads::{released, released_for_one_query};
 
 /// Distances and ids of `q` queries, `[q, k]` each.
 pub(crate) type Nearest<'py> = (Bound<'py, PyArray2<u32>>, Bound<'py, PyArray2<u64>>);
@@ -125,7 +125,8 @@ pub(crate) fn nearest<'py>(
         }
         Ok((distances, ids))
     };
-    let (distances, ids) = if alone { released_here(py, work) } else { released(py, work) }?;
+    let (distances, ids) =
+        if alone { released_for_one_query(py, work) } else { released(py, work) }?;
     Ok((arrays::rows(py, distances, k)?, arrays::rows(py, ids, k)?))
 }
 
@@ -211,7 +212,7 @@ pub(crate) fn within<'py>(
         Ok((offsets, distances, ids))
     };
     let (offsets, distances, ids) =
-        if alone { released_here(py, work) } else { released(py, work) }?;
+        if alone { released_for_one_query(py, work) } else { released(py, work) }?;
     let array = (PyArray1::from_vec(py, offsets), PyArray1::from_vec(py, distances));
     Ok((array.0, array.1, PyArray1::from_vec(py, ids)))
 }

@@ -26,6 +26,18 @@ pub(crate) fn released<T: Send>(
     released_here(py, || threads(None)?.install(work))
 }
 
+/// As [`released`], for searches for one query, which are so short that handing them over would cost as much: on the caller's thread, and,
+/// where a search is divided, on no more threads than the package has.
+pub(crate) fn released_for_one_query<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> PyResult<T> {
+    released_here(py, || {
+        let count = threads(None)?.current_num_threads();
+        dhih_index::with_search_threads(count, work)
+    })
+}
+
 /// As [`released`], on the caller's thread: for work so short that handing it over would cost as much.
 pub(crate) fn released_here<T: Send>(
     py: Python<'_>,
@@ -40,7 +52,7 @@ pub(crate) fn released_here<T: Send>(
 
 /// Sets how many threads work, 0 for one a core, as at the start (`RAYON_NUM_THREADS` is heeded then).
 ///
-/// Calls that run go on with those that they have.
+/// A search for one query takes no more than these, and 16 at most. Calls that run go on with those that they have.
 ///
 ///     >>> import dhih
 ///     >>> dhih.set_num_threads(2)

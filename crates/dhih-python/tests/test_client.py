@@ -1,11 +1,13 @@
 """The client, against the program `dhih-serve` over an index of codes and over a run."""
 
+import http.server
 import json
 import os
 import pathlib
 import subprocess
 import threading
 import unittest
+from unittest import mock
 
 import numpy as np
 
@@ -13,6 +15,45 @@ import dhih
 from support import directory, nearest, picture, png, run, some_codes
 
 BITS = 64
+
+
+class Played:
+    """A service whose answers to changes are given: pairs of a status and JSON, or None where it hangs up without an answer."""
+
+    def __init__(self, *answers):
+        self.answers, self.changes = list(answers), []
+        played = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.answer(200, {"limits": {"body_bytes": 1000}})
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                played.changes.append((self.headers["idempotency-key"], body))
+                answer = played.answers.pop(0)
+                if answer is not None:
+                    self.answer(*answer)
+
+            do_PUT = do_POST
+
+            def answer(self, status, body):
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(b"" if body is None else json.dumps(body).encode())
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self, dhih.Client(f"http://127.0.0.1:{self.server.server_port}")
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Served:
@@ -147,6 +188,70 @@ class Client(unittest.TestCase):
         with self.assertRaises(ValueError):
             dhih.Client("127.0.0.1:7878")
 
+    def test_vectors_are_numbers_of_any_type(self):
+        vectors = np.random.default_rng(1).standard_normal((200, 16)).astype(np.float32)
+        codec, index = directory() / "codec.safetensors", directory() / "vectors"
+        fitted = dhih.Codec.fit(vectors, bits=16)
+        fitted.save(codec)
+        dhih.build(fitted.encode(vectors), index, vectors="f32")
+        with Served("--codec", str(codec), "--index", str(index)) as client:
+            code = client.encode(vector=vectors[3].tolist()).code
+            for vector in (vectors[3], vectors[3].astype(np.float64), list(vectors[3]), tuple(vectors[3])):
+                self.assertEqual(client.encode(vector=vector).code, code)
+                self.assertEqual(client.search(vector=vector, k=1, rescore=50).hits[0].id, 3)
+            one = client.add(vector=vectors[3], id=np.int64(700), metadata={"score": np.float32(0.5)})
+            self.assertEqual((one.id, one.code, one.metadata), (700, code, {"score": 0.5}))
+            many = client.add_many({"vector": row, "id": id} for row, id in zip(vectors[:5], np.arange(800, 805)))
+            self.assertEqual((many.ids, many.refused), ([800, 801, 802, 803, 804], []))
+            self.assertEqual(client.get(803).code, code)
+            with self.assertRaisesRegex(TypeError, "cannot be sent as JSON"):
+                client.add(vector=vectors[3], metadata={"when": object()})
+
+    def test_many_items_are_cut_to_the_largest_body(self):
+        with Served("--index", str(self.index), "--max-body-mib", "1") as client:
+            long = "x" * 15_000
+            items = [{"code": self.hex(row), "metadata": {"row": row, "long": long}} for row in range(200)]
+            self.assertEqual(client.add_many(items).added, 200)
+            with self.assertRaises(dhih.ServiceError) as error:
+                client.add_many([*items, {"code": self.hex(0), "label": "x" * (1 << 20)}])
+            self.assertEqual((error.exception.status, error.exception.code), (413, "body_too_large"))
+            self.assertEqual((error.exception.added.added, len(error.exception.added.ids)), (200, 200))
+            self.assertEqual(client.count(), 900)
+
+    def test_many_items_are_sent_again_where_no_answer_comes(self):
+        made = {"added": 1, "replaced": 0, "ids": [7], "failed": []}
+        in_use = {"error": {"code": "idempotency_key_in_use", "message": "it is under way"}}
+        items = [{"code": "0" * 600}, {"code": "1" * 600}]
+        with mock.patch("dhih.client._PAUSE", 0), Played(None, (409, in_use), (200, made), (200, made)) as (played, client):
+            self.assertEqual(client.add_many(items), ([7, 7], 2, 0, []))
+            keys, bodies = zip(*played.changes)
+            self.assertEqual((len(set(keys[:3])), len(set(bodies[:3]))), (1, 1))
+            self.assertNotIn(keys[3], keys[:3])
+        with mock.patch("dhih.client._PAUSE", 0), Played((200, made), None, None, None) as (_, client):
+            with self.assertRaises(dhih.ServiceError) as error:
+                client.add_many(items)
+            self.assertEqual((error.exception.code, error.exception.added), ("no_answer", ([7], 1, 0, [])))
+
+    def test_what_takes_long_and_goes_on_is_none(self):
+        with Played((202, None), (202, None), (202, {"name": "a", "done": False})) as (_, client):
+            self.assertIsNone(client.compact())
+            self.assertIsNone(client.make_collection("a", bits=8))
+            self.assertFalse(client.snapshot("a")["done"])
+
+    def test_an_answer_says_where_a_store_stopped(self):
+        found = {"hits": [], "code": "00", "capped_radius": 4, "exhaustive": True}
+        with Played((200, found)) as (_, client):
+            self.assertEqual(client.search(code="00"), ([], "00", None, None, 4, True, None))
+
+    def test_pages_explanations_and_local_errors(self):
+        with Served("--index", str(self.index)) as client:
+            whole = client.search(id=0, k=20)
+            self.assertEqual(client.search(id=0, k=10, offset=10).hits, whole.hits[10:])
+            self.assertEqual((whole.explanation, whole.capped_radius, whole.exhaustive), (None, None, None))
+            self.assertIn("components", client.search(id=0, k=10, explain=True).explanation)
+            with self.assertRaises(FileNotFoundError):
+                client.export(directory() / "absent" / "items.ndjson", format="ndjson")
+
     def test_threads_have_connections_of_their_own(self):
         with Served("--index", str(self.index)) as client:
             wrong = []
@@ -178,6 +283,12 @@ class Client(unittest.TestCase):
             self.assertEqual((made.code, client.encode(image=image).values), (item.code, None))
             self.assertEqual(dhih.pack(np.array([made.values], np.float32)).tobytes().hex(), item.code)
             self.assertTrue(client.snapshot("first")["done"])
+            other = png(picture(6, 60, 80))
+            several = client.search(images=[path, other, image], k=5, rerank=True)
+            self.assertEqual(len(several.hits), 5)
+            self.assertEqual(client.search(images=[image], k=5).code, item.code)
+            with self.assertRaises(ValueError):
+                client.search(image=image, images=[other])
 
 
 class Program(unittest.TestCase):

@@ -69,10 +69,25 @@ class Codes(unittest.TestCase):
                 dhih.CodeSet(codes, **more)
         with self.assertRaisesRegex(TypeError, "labels: expected whole numbers, got float64"):
             dhih.CodeSet(codes, labels=[0.0] * 4)
-        with self.assertRaises(TypeError):
-            dhih.CodeSet(codes, labels=np.zeros(4, np.uint64))
         with self.assertRaisesRegex(dhih.DhihError, "substrings do not suit 16-bit codes"):
             dhih.build(codes, directory(), substrings=17)
+
+    def test_ids_and_labels_are_whole_numbers_of_any_type(self):
+        codes, numbers = some_codes(1, 4, 16), [0, 2, 1, 100]
+        rows = [[0, 1], [1, 0], [1, 1], [0, 0]]
+        for kind in (np.int8, np.uint16, np.int32, np.uint64, np.int64):
+            of_kind = dhih.CodeSet(codes, ids=np.array(numbers, kind), labels=np.array(numbers, kind))
+            self.assertEqual((of_kind.ids.tolist(), of_kind.labels.tolist()), (numbers, numbers))
+            self.assertEqual(dhih.CodeSet(codes, labels=np.array(rows, kind)).labels.tolist(), rows)
+        self.assertEqual(dhih.CodeSet(codes, labels=rows).labels.tolist(), rows)
+        for message, more in [
+            (r"labels: expected no number above 9223372036854775807, got 9223372036854775808", dict(labels=np.array([0, 1, 2, 2**63], np.uint64))),
+            (r"ids: expected no number below 0, got -1", dict(ids=[0, 1, 2, -1])),
+            ("labels of several classes: expected no number above 255, got 256", dict(labels=[[0, 256]] * 4)),
+            ("labels of several classes: expected no number below 0, got -1", dict(labels=[[0, -1]] * 4)),
+        ]:
+            with self.assertRaisesRegex(dhih.DhihError, message):
+                dhih.CodeSet(codes, **more)
 
     def test_missing_files_are_not_found(self):
         missing = directory() / "missing"
@@ -130,7 +145,7 @@ class Changes(unittest.TestCase):
             index.add(codes[:1], ids=[7])
         with self.assertRaisesRegex(dhih.DhihError, "for codes of 48 bits"):
             index.add(codes[:, :5])
-        with self.assertRaisesRegex(dhih.DhihError, "the queries have 40 bits, the index 48"):
+        with self.assertRaisesRegex(dhih.DhihError, "codes of 40 bits do not go with codes of 48 bits"):
             index.add(dhih.CodeSet(codes[:, :5]))
         self.check(index, codes, np.arange(20))
 

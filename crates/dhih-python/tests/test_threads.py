@@ -103,6 +103,30 @@ class Threads(unittest.TestCase):
         with self.assertRaisesRegex(dhih.DhihError, "threads: expected 0 to 1024, got 1025"):
             dhih.set_num_threads(1025)
 
+    def test_a_search_for_one_query_takes_no_more_threads_than_are_set(self):
+        random = np.random.default_rng(7)
+        # A scan of all of them takes longer than a millisecond, so that it is divided.
+        codes = random.integers(0, 256, (1_500_000, 128), np.uint8)
+        index = dhih.build(codes, directory(), substrings=1)
+        query = random.integers(0, 256, (1, 128), np.uint8)
+
+        def share_of_others():
+            """The part of the processor's time that other threads than this one spend on searches."""
+            time.sleep(0.1)
+            all_threads, this = time.process_time(), time.thread_time()
+            for _ in range(20):
+                index.search(query, 10)
+            all_threads, this = time.process_time() - all_threads, time.thread_time() - this
+            return 1 - this / all_threads
+
+        try:
+            dhih.set_num_threads(4)
+            self.assertGreater(share_of_others(), 0.1, "a long search is divided")
+            dhih.set_num_threads(1)
+            self.assertLess(share_of_others(), 0.02)
+        finally:
+            dhih.set_num_threads(0)
+
     def test_a_forked_process_has_threads_of_its_own(self):
         codes = some_codes(4, 3000, 48)
         index = dhih.build(codes, directory())

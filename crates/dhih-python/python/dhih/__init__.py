@@ -28,7 +28,8 @@ from ._dhih import (
     read_codes,
     set_num_threads,
 )
-from .client import Added, Client, Coded, Found, Hit, Item, Refused, ServiceError
+from .answers import Added, Coded, Found, Hit, Item, Refused, ServiceError
+from .client import Client
 from .matching import HashDistance, HashIndex, HashMatch
 
 __all__ = [
