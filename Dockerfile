@@ -1,7 +1,8 @@
 # The programs in a container, for the CPU:
 #   docker build -t dhih .
-#   docker run -p 7878:7878 -v "$PWD/runs/latest:/run/dhih" -e DHIH_READ_KEY=... -e DHIH_ADMIN_KEY=... dhih
-# The user 10001 must be able to write to the index in the run; with `-e DHIH_READ_ONLY=true` to read it. For GPUs: Dockerfile.cuda.
+#   docker run -p 7878:7878 --user "$(id -u)" -v "$(realpath runs/latest):/run/dhih" -e DHIH_READ_KEY=... -e DHIH_ADMIN_KEY=... dhih
+# A key has at least 16 characters. The user, 10001 unless --user names one, must be able to write to the index in the run; with
+# `-e DHIH_READ_ONLY=true` it reads it. For GPUs: Dockerfile.cuda.
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
 WORKDIR /src

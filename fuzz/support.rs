@@ -84,7 +84,7 @@ impl Numbers {
     }
 }
 
-/// The bytes with the magic, the length and the header's checksum of a data file, and that checksum.
+/// The bytes with the magic, the length and the checksums of the metadata and the header of a data file, and the header's checksum.
 pub fn sealed(bytes: &[u8]) -> (Vec<u8>, u64) {
     let mut bytes = bytes.to_vec();
     bytes.resize(bytes.len().max(96), 0);
@@ -95,9 +95,22 @@ pub fn sealed(bytes: &[u8]) -> (Vec<u8>, u64) {
     let header = if u32_at(&bytes, 8) < 3 { 64_usize } else { 96 };
     let sections = u32_at(&bytes, 32) as usize;
     let end = header.saturating_add(sections.saturating_mul(32)).min(bytes.len());
+    seal_metadata(&mut bytes, header, end);
     let checksum = xxh3_64(&[&bytes[..56], &bytes[64..end]].concat());
     bytes[56..64].copy_from_slice(&checksum.to_le_bytes());
     (bytes, checksum)
+}
+
+/// Makes the checksum of the metadata hold: the first section, whose entry begins behind the header of a section table that ends at `end`.
+fn seal_metadata(bytes: &mut [u8], header: usize, end: usize) {
+    if end < header + 32 || u32_at(bytes, header) != 1 {
+        return;
+    }
+    let (start, length) = (u64_at(bytes, header + 8), u64_at(bytes, header + 16));
+    let range = usize::try_from(start).ok().zip(usize::try_from(start.saturating_add(length)).ok());
+    let Some(metadata) = range.and_then(|(start, end)| bytes.get(start..end)) else { return };
+    let checksum = xxh3_64(metadata);
+    bytes[header + 24..header + 32].copy_from_slice(&checksum.to_le_bytes());
 }
 
 /// Writes a manifest of one data file that its format version allows: of version 3 for a data file of that version, else of version

@@ -20,11 +20,11 @@ impl Binaries {
         let step = Step::cargo("build", workspace)
             .args(["build", "--release", "--message-format=json-render-diagnostics"])
             .args(args.iter().copied());
-        Ok(Self::told(&step.capture()?))
+        Ok(Self::of_messages(&step.capture()?))
     }
 
     /// Those that cargo's messages tell of.
-    pub(crate) fn told(messages: &str) -> Self {
+    pub(crate) fn of_messages(messages: &str) -> Self {
         Self(executables(messages))
     }
 

@@ -2,8 +2,7 @@
 //! shows each command line; what the steps do is theirs.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +13,7 @@ use crate::cargo::Binaries;
 use crate::console::{print, print_json};
 use crate::first_build;
 use crate::step::Step;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, absolute};
 
 const EXAMPLE: &str = "Examples:
   cargo xtask demo
@@ -27,6 +26,9 @@ const SERVICE: [&str; 1] = ["dhih-serve"];
 /// The demo reads no Parquet. It leaves it out of a first build, because it takes long to compile, and uses it where a plain build has
 /// compiled it already, so that nothing is compiled once more.
 const WITHOUT_PARQUET: [&str; 3] = ["--no-default-features", "--features", "dhih-index/cli"];
+
+/// How the line of `dhih-train train` begins that names the run. Where the run is depends on the environment, too.
+const RUN: &str = "run  ";
 
 /// How many queries are answered in full on the screen.
 const SHOWN_QUERIES: usize = 3;
@@ -148,38 +150,25 @@ impl Demo<'_> {
         if let Some(bits) = self.args.bits {
             step = step.args(["--bits".to_owned(), bits.to_string()]);
         }
-        if !self.args.json {
+        let trained = if self.args.json {
+            serde_json::from_str(&step.args(["--json"]).capture()?).context(
+                "step `train` printed something else than one JSON object with `run` and `evaluation`",
+            )?
+        } else {
             self.announce(&step)?;
-            step.run()?;
-            return Ok(Trained { run: self.latest_run()?, evaluation: Value::Null });
-        }
-        let printed = step.args(["--json"]).capture()?;
-        let trained: Trained = serde_json::from_str(&printed).context(
-            "step `train` printed something else than one JSON object with `run` and `evaluation`",
-        )?;
+            let mut run = None;
+            step.run_each_line(|line| {
+                run =
+                    run.take().or_else(|| line.strip_prefix(RUN).map(|run| run.trim().to_owned()));
+                print(line)
+            })?;
+            let run = run.context("step `train` printed no line with its run directory")?;
+            Trained { run, evaluation: Value::Null }
+        };
         if !self.workspace.root().join(&trained.run).is_dir() {
             bail!("step `train` reported the run directory {}, which does not exist", trained.run);
         }
         Ok(trained)
-    }
-
-    /// The directory that `runs/latest` leads to: a link, or a file with its name where no links can be made.
-    fn latest_run(&self) -> Result<String> {
-        let latest = self.workspace.root().join("runs/latest");
-        if latest.is_file() {
-            let name = fs::read_to_string(&latest)
-                .with_context(|| format!("cannot read {}", self.workspace.show(&latest)))?;
-            return Ok(format!("runs/{}", name.trim_end()));
-        }
-        let run = latest.canonicalize().with_context(|| {
-            format!(
-                "{}: step `train` left no such link to its run directory",
-                self.workspace.show(&latest)
-            )
-        })?;
-        let root =
-            fs::canonicalize(self.workspace.root()).context("cannot resolve the workspace root")?;
-        Ok(run.strip_prefix(&root).unwrap_or(&run).display().to_string())
     }
 
     /// Answers all held-out queries and shows the first few.
@@ -233,9 +222,4 @@ impl Demo<'_> {
         }
         print(&line)
     }
-}
-
-fn absolute(directory: &Path) -> Result<PathBuf> {
-    std::path::absolute(directory)
-        .with_context(|| format!("{}: not a usable path", directory.display()))
 }

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -67,6 +68,21 @@ impl Step {
     /// Runs it with its output shown.
     pub(crate) fn run(&self) -> Result<()> {
         let status = self.command().status().with_context(|| self.cannot_start())?;
+        self.check(status)
+    }
+
+    /// Runs it and hands over each line of its stdout as soon as it is printed.
+    pub(crate) fn run_each_line(&self, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+        let mut child = self.start()?;
+        if let Some(stdout) = child.stdout.take() {
+            for line in BufReader::new(stdout).lines() {
+                each(
+                    &line
+                        .with_context(|| format!("cannot read what step `{}` prints", self.name))?,
+                )?;
+            }
+        }
+        let status = child.wait().with_context(|| format!("step `{}` got lost", self.name))?;
         self.check(status)
     }
 

@@ -43,6 +43,11 @@ impl Workspace {
     }
 }
 
+/// `path` as seen from the root of the file system: a step runs in the root of the workspace.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{}: not a usable path", path.display()))
+}
+
 fn is_workspace(directory: &Path) -> bool {
     fs::read_to_string(directory.join("Cargo.toml"))
         .is_ok_and(|text| text.lines().any(|line| line.trim() == "[workspace]"))

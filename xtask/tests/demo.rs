@@ -136,11 +136,9 @@ fn a_binary_that_is_not_there_is_named() {
 fn without_json_each_command_line_comes_before_its_output() {
     let binaries = Binaries::new();
     let root = tempfile::tempdir().unwrap();
-    let run = root.path().join("runs/first");
-    fs::create_dir_all(&run).unwrap();
-    std::os::unix::fs::symlink("first", root.path().join("runs/latest")).unwrap();
+    fs::create_dir_all(root.path().join("runs/first")).unwrap();
     fs::write(root.path().join("Cargo.toml"), "[workspace]\n").unwrap();
-    binaries.script("dhih-train", "echo trained");
+    binaries.script("dhih-train", "echo 'run         runs/first'; echo trained");
     let output = succeed(in_workspace(binaries.demo().arg("--no-serve"), root.path()));
     let printed = stdout(&output);
     let place = |text: &str| printed.find(text).unwrap_or_else(|| panic!("{text}: {printed}"));
@@ -160,9 +158,26 @@ fn without_json_each_command_line_comes_before_its_output() {
         "{printed}"
     );
 
-    fs::remove_file(root.path().join("runs/latest")).unwrap();
+    binaries.script("dhih-train", "echo trained");
     let error = fail(in_workspace(&mut binaries.demo(), root.path()), 1);
-    assert!(error.contains("runs/latest: step `train` left no such link"), "{error}");
+    assert!(error.contains("step `train` printed no line with its run directory"), "{error}");
+}
+
+/// `DHIH_RUNS_DIR` and others send the run elsewhere. The demo then served what `runs/latest` had been before.
+#[test]
+fn a_run_that_the_environment_puts_elsewhere_is_the_one_that_is_served() {
+    let binaries = Binaries::new();
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("runs/old")).unwrap();
+    std::os::unix::fs::symlink("old", root.path().join("runs/latest")).unwrap();
+    fs::write(root.path().join("Cargo.toml"), "[workspace]\n").unwrap();
+    let train = r#"mkdir -p "$DHIH_RUNS_DIR/new run"; echo "run         $DHIH_RUNS_DIR/new run""#;
+    binaries.script("dhih-train", train);
+    let mut demo = binaries.demo();
+    succeed(in_workspace(demo.env("DHIH_RUNS_DIR", "elsewhere"), root.path()));
+    let log = binaries.log();
+    assert_eq!(log.last().unwrap(), "dhih-serve --run elsewhere/new run --bind 127.0.0.1:7878");
+    assert!(log.iter().all(|call| !call.contains("latest") && !call.contains("old")), "{log:?}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! How the programs of a release are linked. With glibc everything is linked in: one file that starts on any Linux of its
 //! architecture, whatever C library is there, also in an empty container. Elsewhere the system's libraries are asked for, as usual.
 //!
-//! Only the last step knows of it, so that the crates below are those of every release build. What static glibc cannot do is to
-//! load modules: host names are still resolved by `/etc/hosts` and DNS. Processors are told apart at run time, by the programs and
-//! by glibc, so no target CPU is named.
+//! Only the last step knows of it, so that the crates below are those of every release build. A static glibc loads no modules of its name
+//! service (NSS): host names are resolved by `/etc/hosts` and DNS alone. Processors are told apart at run time, by the programs and by
+//! glibc, so no target CPU is named.
 
 use std::fs;
 use std::path::Path;

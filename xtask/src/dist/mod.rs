@@ -173,7 +173,7 @@ fn built(package: &str, target: &str, workspace: &Workspace) -> Result<PathBuf> 
         .args(["--package", package, "--bin", package])
         .args(linkage::flags(target).iter().copied());
     print(&format!("$ {}", step.command_line()))?;
-    Ok(Binaries::told(&step.capture()?).get(package)?.to_path_buf())
+    Ok(Binaries::of_messages(&step.capture()?).get(package)?.to_path_buf())
 }
 
 fn documents(workspace: &Workspace) -> Result<Files> {

@@ -176,7 +176,8 @@ fn create_parent(path: &Path) -> Result<()> {
 }
 
 fn sync(path: &Path) -> Result<()> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
+    // Windows syncs no file that was opened for reading.
+    let synced = File::options().write(true).open(path).and_then(|file| file.sync_all());
     synced.with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -7,7 +7,7 @@
 //! - `{{sweep NAME ..}}` becomes a table of the sweep `docs/results/sweeps/NAME.json` (`sweep.rs`);
 //! - `{{table NAME}}` becomes what a benchmark printed, `docs/results/tables/NAME.md`.
 //!
-//! `README.md` and `COMPARE.md` quote figures in sentences. `quotes.rs` looks each of them up in the results.
+//! `README.md` and `COMPARE.md` quote figures in sentences. `quotes.rs` looks each of them up in the source that is named before it.
 
 mod figures;
 mod quotes;
@@ -37,7 +37,8 @@ const FOLDER: &str = "docs/results";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
-    /// Only say whether docs/RESULTS.md is what would be written and has the figures that README.md and COMPARE.md quote
+    /// Only say whether docs/RESULTS.md is what would be written, and whether the figures of README.md and COMPARE.md are in the sources that
+    /// they name
     #[arg(long, env = "DHIH_CHECK")]
     check: bool,
     /// First record this run, made from committed sources
@@ -76,7 +77,9 @@ pub(crate) fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     }
     if args.check {
         require_fresh(workspace)?;
-        return print(&format!("{RESULTS} is up to date and has every quoted figure"));
+        return print(&format!(
+            "{RESULTS} is up to date, and every figure that is quoted has its source"
+        ));
     }
     let text = rendered(root)?;
     fs::write(root.join(RESULTS), text).with_context(|| format!("cannot write {RESULTS}"))?;
@@ -93,23 +96,39 @@ fn keep(root: &Path, name: &str, record: &impl Serialize) -> Result<()> {
     fs::write(&path, serde_json::to_string_pretty(record)? + "\n").with_context(shown)
 }
 
-/// Fails where `docs/RESULTS.md` is not what the records give, or lacks a figure that another document quotes.
+/// Fails where `docs/RESULTS.md` is not what the records give, or where another document has a figure that its source lacks.
 pub(crate) fn require_fresh(workspace: &Workspace) -> Result<()> {
     let root = workspace.root();
     let results = rendered(root)?;
     if read(&root.join(RESULTS))? != results {
         bail!("{RESULTS} is not what its records give; run `cargo xtask report`");
     }
-    for (name, heading) in quotes::SECTIONS {
+    for name in quotes::DOCUMENTS {
         let text = read(&root.join(name))?;
-        let section = quotes::section(&text, heading)
-            .with_context(|| format!("{name} has no section {heading:?}"))?;
-        let unknown = quotes::not_in(section, &results);
+        let unknown = quotes::without_source(&text, |source| quoted_from(root, source))
+            .with_context(|| format!("the figures of {name}"))?;
         if !unknown.is_empty() {
-            bail!("{name}, {heading:?}: figures that {RESULTS} lacks: {}", unknown.join(", "));
+            bail!(
+                "{name} has figures that are not in the source named before them: {}",
+                unknown.join(", ")
+            );
         }
     }
     Ok(())
+}
+
+/// The text of a source of figures: a table of results, recorded runs of which all names begin alike, or a file of the repository.
+fn quoted_from(root: &Path, source: &str) -> Result<String> {
+    let folder = root.join(FOLDER);
+    let table = folder.join(format!("tables/{source}.md"));
+    if table.exists() {
+        return read(&table);
+    }
+    if root.join(source).is_file() {
+        return read(&root.join(source));
+    }
+    let records = record::records(&folder, source)?;
+    Ok(record::by_seeds(&records) + &record::table(&records))
 }
 
 fn rendered(root: &Path) -> Result<String> {

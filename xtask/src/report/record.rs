@@ -40,8 +40,8 @@ pub(super) fn records(folder: &Path, prefix: &str) -> Result<Vec<(String, Record
 }
 
 const HEADER: &str = "\
-| record | protocol | backbone | loss | bits | epochs | seed | mAP | mAP, worst to best order of ties | accuracy | class-code mAP | precision, recall within radius 2 | training, s | commit | machine |
-|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---|";
+| record | protocol | backbone | loss | bits | epochs | seed | mAP | mAP, worst to best order of ties | accuracy | class-code mAP | posterior mAP | precision, recall within radius 2 | training, s | commit | machine |
+|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---|";
 
 /// A row a record.
 pub(super) fn table(records: &[(String, Record)]) -> String {
@@ -108,19 +108,22 @@ impl Record {
             fields.remove("curves");
         }
         let settings = settings(dir)?;
-        // Runs of older programs do not say where they were trained: then it was here, as far as anybody knows.
+        // Runs of older programs do not name their machine; then this one is taken.
         let recorded = evaluation["origin"]["machine"].as_str().map(str::to_owned);
         let machine = recorded.map_or_else(machine, Ok)?;
         Ok(Self { machine, settings, evaluation })
     }
 
     /// The settings that figures depend on, but for the seed. Switches that are off are left out, for a record of an older program lacks those
-    /// that came later; and so are the thumbnails that a run keeps.
+    /// that came later; so are the way of fitting images that older programs had alone, and the thumbnails that a run keeps.
     fn settings_but_seed(&self) -> Value {
         let mut settings = self.settings.clone();
         if let Some(fields) = settings.as_object_mut() {
             let counts = |name: &str| !["seed", "gallery"].contains(&name);
-            fields.retain(|name, value| counts(name) && *value != Value::Bool(false));
+            let is_old = |name: &str, value: &Value| {
+                *value == Value::Bool(false) || name == "fit" && value == "linear middle"
+            };
+            fields.retain(|name, value| counts(name) && !is_old(name, value));
         }
         settings
     }
@@ -143,7 +146,7 @@ impl Record {
         let bounds = &evaluation["map_bounds"];
         let seconds = evaluation["seconds"].as_f64().unwrap_or_default();
         format!(
-            "| {name} | {}{} | {} | {} | {} | {} | {} | **{}** | {} to {} | {} | {} | {}, {} | {seconds:.0} | {} | {} |",
+            "| {name} | {}{} | {} | {} | {} | {} | {} | **{}** | {} to {} | {} | {} | {} | {}, {} | {seconds:.0} | {} | {} |",
             self.text("protocol"),
             self.unverified(),
             self.text("backbone"),
@@ -156,6 +159,7 @@ impl Record {
             number(&bounds["optimistic"]),
             number(&evaluation["accuracy"]),
             number(&evaluation["class_code_map"]),
+            number(&evaluation["posterior_map"]),
             number(&evaluation["precision_radius_2"]),
             number(&evaluation["recall_radius_2"]),
             self.text("commit"),

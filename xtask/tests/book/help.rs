@@ -98,6 +98,11 @@ impl Help {
         unknown.map_or(Ok(()), |flag| Err(format!("no program knows a flag {flag}")))
     }
 
+    /// The flags of a program, without those of its subcommands.
+    pub(crate) fn flags(&mut self, program: &str) -> Result<BTreeSet<String>, String> {
+        Ok(self.ask(&[program.to_owned()])?.flags)
+    }
+
     /// Whether the sources have a subcommand of this name.
     fn brings_command(&self, program: &str, word: &str) -> bool {
         let mut letters = word.chars();

@@ -1,5 +1,6 @@
-//! The commands of the README, the comparison and the book, run in order, page by page, each page in a folder of its own; those that cannot run
-//! here are parsed, their subcommands and flags looked for, and the settings of training resolved. How pages are marked: `page.rs`.
+//! The commands of the README, the comparison, the page on security and the book, run in order, page by page, each page in a folder of its
+//! own; those that cannot run here are parsed, their subcommands and flags looked for, and the settings of training resolved. How pages are
+//! marked: `page.rs`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
@@ -81,9 +82,9 @@ fn check(text: &str) -> Vec<String> {
     Vec::new()
 }
 
-/// The README, the comparison and every page of the book, by their paths from the root.
+/// The README, the comparison, the page on security and every page of the book, by their paths from the root.
 fn pages() -> BTreeMap<String, String> {
-    let mut paths = vec!["README.md".to_owned(), "COMPARE.md".to_owned()];
+    let mut paths = ["README.md", "COMPARE.md", "SECURITY.md"].map(str::to_owned).to_vec();
     for entry in fs::read_dir(repository().join(BOOK)).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         paths.extend(name.ends_with(".md").then(|| format!("{BOOK}/{name}")));
@@ -140,6 +141,22 @@ fn every_page_is_in_the_summary_and_every_link_has_an_end() {
         }
     }
     assert!(links > 20, "no links were read");
+}
+
+#[test]
+fn every_flag_of_the_service_is_in_the_table_of_its_page() {
+    let page = &pages()[&format!("{BOOK}/serving.md")];
+    let table = page.split("\n## ").find(|section| section.starts_with("Flags\n")).unwrap();
+    // Those of the store, which is a feature, are on a page of their own.
+    let is_listed = |flag: &str| {
+        ["--help", "--version"].contains(&flag)
+            || flag.starts_with("--store")
+            || [' ', '`'].iter().any(|end| table.contains(&format!("`{flag}{end}")))
+    };
+    let flags = Help::of(&programs()).flags("dhih-serve").unwrap();
+    let long = flags.iter().filter(|flag| flag.starts_with("--"));
+    let missing: Vec<_> = long.clone().filter(|flag| !is_listed(flag)).collect();
+    assert!(long.count() > 30 && missing.is_empty(), "not in the table: {missing:?}");
 }
 
 #[test]
