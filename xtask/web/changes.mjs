@@ -23,6 +23,9 @@ export const edit = [
     await shut(page);
     await page.until(() => /^Added as item \d+\.$/.test(document.querySelector("#said").textContent), "the new item");
     const id = new URL(page.tab.url()).searchParams.get("id");
+    // The page asks for the item and its picture, which would be gone.
+    await page.results();
+    await page.settled();
     const gone = await fetch(`${page.base}/v1/items/${id}`, { method: "DELETE" });
     assert.equal(gone.status, 204);
   }],

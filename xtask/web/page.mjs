@@ -53,6 +53,25 @@ export class Page {
     return this.hits();
   }
 
+  /** Waits until the page has shown all that it asked for: its pictures are there, and for a quarter of a second nothing changes. */
+  settled() {
+    return this.tab.evaluate(() => new Promise((resolve) => {
+      let timer = 0;
+      const again = () => {
+        clearTimeout(timer);
+        timer = setTimeout(look, 250);
+      };
+      const observer = new MutationObserver(again);
+      const look = () => {
+        if (![...document.images].every((image) => image.complete)) return again();
+        observer.disconnect();
+        resolve();
+      };
+      observer.observe(document.body, { subtree: true, childList: true, attributes: true });
+      again();
+    }));
+  }
+
   hits() {
     return this.tab.$$eval(".card", (cards) => cards.map((card) => ({
       id: new URL(card.href).searchParams.get("id"),

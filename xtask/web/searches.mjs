@@ -222,6 +222,7 @@ export const look = [
     // Loaded anew, so that the keyboard starts at the top of the page.
     await page.open(page.address);
     const [{ id }] = await page.results();
+    await page.settled();
     const focused = () => page.tab.evaluate(() => document.activeElement.className);
     await page.tab.keyboard.press("Tab");
     assert.equal(await focused(), "skip");

@@ -333,6 +333,11 @@ function listen() {
     follow();
     if (link.matches(".card")) window.scrollTo({ top: 0 });
   });
+  // Without a step in the history, which would search again, and lose an upload.
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    $("results").focus();
+  });
   addEventListener("popstate", follow);
   addEventListener("paste", (event) => upload([...event.clipboardData.files].find((file) => file.type.startsWith("image/"))));
   listenToDrops();
