@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use dhih_index::Codes;
 use dhih_model::image::{Limits, Picture, PictureReader};
-use dhih_model::walk::{Walk, faults_of};
+use dhih_model::walk::Walk;
 use dhih_model::{Encoder, InputShape};
 use dhih_train::{Progress, RunDir, device};
 use numpy::PyUntypedArrayMethods;
@@ -203,10 +203,9 @@ pub(crate) fn find_pictures(
     strict: bool,
 ) -> PyResult<Vec<PathBuf>> {
     let Walk { files, left_out, .. } = released(py, || {
-        let mut walk = Walk::pictures(&folder).map_err(Error::io(&folder))?;
+        let walk = Walk::pictures(&folder).map_err(Error::io(&folder))?;
         if strict {
-            walk.left_out.append(faults_of(&walk.files));
-            walk.left_out.refuse_faults()?;
+            walk.left_out.refuse_faults_and(&walk.files)?;
         }
         Ok(walk)
     })?;

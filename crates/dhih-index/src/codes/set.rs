@@ -145,7 +145,7 @@ pub(crate) struct CodeKind<'a> {
     pub(crate) model: Option<&'a str>,
 }
 
-impl CodeKind<'_> {
+impl<'a> CodeKind<'a> {
     /// Refuses codes that cannot be put beside these: of another length, or of another model. If the model of either is unknown, only the
     /// length counts.
     pub(crate) fn check_alike(self, other: Self) -> Result<()> {
@@ -153,13 +153,18 @@ impl CodeKind<'_> {
             let (expected, found) = (format!("{} bits", self.bits), format!("{} bits", other.bits));
             return Err(Error::UnlikeCodes { expected, found });
         }
-        match self.model.zip(other.model) {
-            Some((own, others)) if own != others => Err(Error::UnlikeCodes {
+        match self.other_model(other) {
+            Some((own, others)) => Err(Error::UnlikeCodes {
                 expected: format!("model {own}"),
                 found: format!("model {others}"),
             }),
-            _ => Ok(()),
+            None => Ok(()),
         }
+    }
+
+    /// The models of these codes and of the others, if both are known and differ.
+    pub(crate) fn other_model(self, other: Self) -> Option<(&'a str, &'a str)> {
+        self.model.zip(other.model).filter(|(own, others)| own != others)
     }
 }
 

@@ -194,11 +194,11 @@ impl Index {
     /// Queries of another length, or encoded by another model.
     pub fn check_queries(&self, queries: &CodeSet) -> Result<()> {
         queries.codes.check_bits(self.bits())?;
-        match (self.model_sha256(), &queries.model_sha256) {
-            (Some(expected), Some(found)) if expected != found => {
-                Err(Error::OtherModel { expected: expected.into(), found: found.clone() })
+        match self.code_kind().other_model(queries.kind()) {
+            Some((expected, found)) => {
+                Err(Error::OtherModel { expected: expected.into(), found: found.into() })
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -78,20 +78,18 @@ enum Scanned {
 /// Collects the codes at the distances from `certain` to `within`, as long as these are within the limit.
 fn scan_within(state: &mut SearchState, certain: u32, within: u32) -> Result<Scanned> {
     let (codes, distinct) = (state.segment.codes(), state.segment.distinct as u32);
-    let examined = if within == u32::MAX { u32::MAX } else { distinct / EXAMINED };
+    let examined = (distinct / EXAMINED + 1).next_multiple_of(CODES_PER_LIMIT as u32);
     let mut near = std::mem::take(&mut state.scratch.near_codes);
-    let (mut ending, mut is_examined) = (Scanned::All, false);
+    let mut ending = Scanned::All;
     for start in (0..distinct).step_by(CODES_PER_LIMIT) {
         if state.is_late() {
             ending = Scanned::Late;
             break;
         }
-        if start > examined && !is_examined {
-            is_examined = true;
-            if state.scratch.collector.share_within(within) < FRUITLESS {
-                ending = Scanned::Fruitless;
-                break;
-            }
+        let is_examined = start == examined && within < u32::MAX;
+        if is_examined && state.scratch.collector.share_within(within) < FRUITLESS {
+            ending = Scanned::Fruitless;
+            break;
         }
         let end = distinct.min(start.saturating_add(CODES_PER_LIMIT as u32));
         state.scratch.explanation.scanned += u64::from(end - start);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::has_picture_ending;
 use super::names::text_of;
+use super::{faults_of, has_picture_ending};
 use crate::error::{Error, Result};
 
 /// Why an entry of a folder is left out.
@@ -223,6 +223,17 @@ impl LeftOut {
         };
         let counts: Vec<String> = self.counts.iter().map(one).collect();
         (!counts.is_empty()).then(|| format!("left out: {}", counts.join(", ")))
+    }
+
+    /// As [`refuse_faults`](Self::refuse_faults), and refuses pictures that cannot be used ([`faults_of`]), before any of them is decoded. They
+    /// are not added: whoever reads the pictures adds them.
+    ///
+    /// # Errors
+    /// [`Error::LeftOut`] with the first faults.
+    pub fn refuse_faults_and(&self, pictures: &[PathBuf]) -> Result<()> {
+        let mut all = self.clone();
+        all.append(faults_of(pictures));
+        all.refuse_faults()
     }
 
     /// Checks, for `--strict`, that nothing is left out for a fault.

@@ -45,6 +45,7 @@ pub use shared::Shared;
 pub use state::AppState;
 
 use crate::collections::CollectionName;
+use crate::operation::path_prefix::PathPrefix;
 
 use self::routes::{
     adding, collections as collection_routes, encode, export, info, items, listing, metadata, page,
@@ -170,6 +171,11 @@ async fn not_allowed() -> ApiError {
     ApiError::MethodNotAllowed
 }
 
+/// The answer to an unknown path, which is that of the request without the prefix.
+fn nothing_at(prefix: &PathPrefix, path: &str) -> ApiError {
+    ApiError::NotFound(format!("there is nothing at {prefix}{path}; the API is under {prefix}/v1"))
+}
+
 /// The answer to an unknown path of a collection. Names the path as it was sent, with the prefix and the name of the collection.
 async fn unknown(
     State(state): State<Arc<AppState>>,
@@ -178,9 +184,8 @@ async fn unknown(
 ) -> ApiError {
     let (prefix, path) = (state.shared().path_prefix(), uri.path());
     let rest = path.strip_prefix("/v1").unwrap_or(path);
-    let sent = match collection {
-        Some(Extension(name)) => format!("{prefix}/v1/collections/{name}{rest}"),
-        None => format!("{prefix}{path}"),
-    };
-    ApiError::NotFound(format!("there is nothing at {sent}; the API is under {prefix}/v1"))
+    match collection {
+        Some(Extension(name)) => nothing_at(prefix, &format!("/v1/collections/{name}{rest}")),
+        None => nothing_at(prefix, path),
+    }
 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use dhih_model::image::{Limits, PictureReader};
-use dhih_model::walk::{Entry, LeftOut, Reason, faults_of};
+use dhih_model::walk::{Entry, LeftOut, Reason};
 use serde::Serialize;
 
 use self::batch::{Importer, Input};
@@ -175,8 +175,7 @@ pub fn import_into(run: &Run, config: &ImportConfig) -> Result<Imported> {
     imported.left_out = left_out;
     if config.strict {
         let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
-        imported.left_out.append(faults_of(&paths));
-        imported.left_out.refuse_faults().map_err(Error::LeftOut)?;
+        imported.left_out.refuse_faults_and(&paths).map_err(Error::LeftOut)?;
         if let (Some(name), Some(path)) = (imported.unmatched.first(), &config.metadata) {
             let reason = format!("there is no picture {name:?} in the folder (--strict)");
             return Err(Error::Metadata { path: path.clone(), reason });

@@ -145,6 +145,14 @@ impl Copy {
         copy
     }
 
+    /// Starts two followers of a primary, in folders of `dir`, which have all of its changes when this returns.
+    pub fn two(dir: &Path, primary: &Primary) -> [Self; 2] {
+        let copies =
+            ["first", "second"].map(|name| Self::begin(dir.join(name), &primary.url(), &[]));
+        copies.iter().for_each(|copy| copy.reaches(primary.last()));
+        copies
+    }
+
     pub fn start_again(&mut self) {
         let mut command = program();
         command.arg("--index").arg(&self.dir).args(["--follow", &self.primary]);

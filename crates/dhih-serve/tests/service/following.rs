@@ -186,10 +186,7 @@ fn a_copy_takes_the_place_of_its_primary_and_others_follow_it_from_where_they_ar
     assert_eq!(answered.0, 201, "{}", answered.1);
     primary.rebase();
     fill(&primary, 0..10);
-    let first = Copy::begin(dir.path().join("first"), &primary.url(), &[]);
-    let mut second = Copy::begin(dir.path().join("second"), &primary.url(), &[]);
-    first.reaches(primary.last());
-    second.reaches(primary.last());
+    let [first, mut second] = Copy::two(dir.path(), &primary);
     second.kill();
     primary.kill();
 

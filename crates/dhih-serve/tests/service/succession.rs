@@ -40,10 +40,7 @@ fn a_primary_that_comes_back_gives_way_to_the_promoted_copy() {
     let dir = tempfile::tempdir().unwrap();
     let mut primary = Primary::start(dir.path().join("primary"), JOURNAL);
     fill(&primary, 0..10);
-    let first = Copy::begin(dir.path().join("first"), &primary.url(), &[]);
-    let mut second = Copy::begin(dir.path().join("second"), &primary.url(), &[]);
-    first.reaches(primary.last());
-    second.reaches(primary.last());
+    let [first, mut second] = Copy::two(dir.path(), &primary);
     primary.kill();
     promote(first.address());
     assert_eq!(role(first.address()), Some(("primary".into(), 1)));
@@ -83,10 +80,7 @@ fn a_copy_does_not_go_back_to_a_primary_that_missed_the_promotion() {
     let dir = tempfile::tempdir().unwrap();
     let mut primary = Primary::start(dir.path().join("primary"), JOURNAL);
     fill(&primary, 0..10);
-    let mut first = Copy::begin(dir.path().join("first"), &primary.url(), &[]);
-    let mut second = Copy::begin(dir.path().join("second"), &primary.url(), &[]);
-    first.reaches(primary.last());
-    second.reaches(primary.last());
+    let [mut first, mut second] = Copy::two(dir.path(), &primary);
     primary.kill();
     promote(first.address());
     assert_eq!(ask(first.address(), ADD, ITEM).unwrap().0, 201);
@@ -134,10 +128,7 @@ fn a_restored_backup_is_followed_although_there_was_a_promotion_since() {
     fill(&primary, 0..10);
     let snapshot = "POST /v1/admin/snapshots?name=backup HTTP/1.1";
     assert_eq!(ask(&primary.address, snapshot, b"").unwrap().0, 201);
-    let mut first = Copy::begin(dir.path().join("first"), &primary.url(), &[]);
-    let mut second = Copy::begin(dir.path().join("second"), &primary.url(), &[]);
-    first.reaches(primary.last());
-    second.reaches(primary.last());
+    let [mut first, mut second] = Copy::two(dir.path(), &primary);
     primary.kill();
     promote(first.address());
     assert_eq!(ask(first.address(), ADD, ITEM).unwrap().0, 201);

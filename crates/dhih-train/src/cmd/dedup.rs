@@ -15,7 +15,7 @@ use dhih_train::dedup::{self, DedupConfig, Duplicates, Hasher, Keep, Picture, Re
 use dhih_train::{Progress, RunDir, device, files};
 use serde_json::json;
 
-use super::pictures::{LimitArgs, refuse_faults, tell_left_out};
+use super::pictures::{LimitArgs, tell_left_out};
 
 /// Flags of `dedup`.
 #[derive(Debug, Args)]
@@ -199,7 +199,7 @@ fn read_folder(
     let walk = Walk::pictures(path).with_context(|| format!("cannot read {}", path.display()))?;
     left_out.append(walk.left_out);
     if args.strict {
-        refuse_faults(left_out, &walk.files)?;
+        left_out.refuse_faults_and(&walk.files)?;
     }
     let files = walk.files.len();
     let mut pictures = dedup::hash_pictures(

@@ -21,7 +21,7 @@ use dhih_train::vectors::encode_vectors;
 use dhih_train::{Progress, RunDir, device, files};
 use serde::Serialize;
 
-use super::pictures::{LimitArgs, refuse_faults, tell_left_out};
+use super::pictures::{LimitArgs, tell_left_out};
 
 /// Flags of `encode`.
 #[derive(Debug, Args)]
@@ -155,7 +155,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let out = args.out.as_deref().context("no --out")?;
     let (files, mut left_out) = find(&args.input)?;
     if args.strict {
-        refuse_faults(&left_out, &files)?;
+        left_out.refuse_faults_and(&files)?;
     }
     let count = files.len();
     let (files, out) = match args.shard {

@@ -16,7 +16,7 @@ use dhih_train::{NewRun, Progress, WeightsSource};
 use serde::Serialize;
 
 use super::codec::methods;
-use super::pictures::{LimitArgs, refuse_faults, tell_left_out};
+use super::pictures::{LimitArgs, tell_left_out};
 
 /// Flags of `photos`.
 #[derive(Debug, Args)]
@@ -154,7 +154,7 @@ pub(crate) fn run(args: &PhotosArgs) -> Result<()> {
     let about = || format!("cannot read {}", args.folder.display());
     let Walk { files, mut left_out, .. } = Walk::pictures(&args.folder).with_context(about)?;
     if args.strict {
-        refuse_faults(&left_out, &files)?;
+        left_out.refuse_faults_and(&files)?;
     }
     if files.is_empty() {
         bail!("no picture in {}; give a folder of {FORMATS} images", args.folder.display());

@@ -1,11 +1,8 @@
 //! What the commands that read folders of pictures share.
 
-use std::path::PathBuf;
-
-use anyhow::Result;
 use clap::Args;
 use dhih_model::image::{Limits, PictureReader};
-use dhih_model::walk::{self, Entry, LeftOut, text_of};
+use dhih_model::walk::{Entry, LeftOut, text_of};
 use dhih_train::Progress;
 
 /// Bounds on pictures.
@@ -24,14 +21,6 @@ impl LimitArgs {
     pub(super) fn reader(&self) -> PictureReader {
         PictureReader::new(Limits::of_files(self.max_side, self.max_pixels))
     }
-}
-
-/// Refuses, for `--strict`, what was left out for a fault so far, and files that cannot be used, before any of them is decoded. The files are
-/// not added to `left_out`: whoever reads the pictures adds them.
-pub(super) fn refuse_faults(left_out: &LeftOut, files: &[PathBuf]) -> Result<()> {
-    let mut all = left_out.clone();
-    all.append(walk::faults_of(files));
-    Ok(all.refuse_faults()?)
 }
 
 /// Reports entries that are left out for a fault, and the number of all entries that are left out.

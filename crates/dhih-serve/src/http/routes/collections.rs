@@ -12,7 +12,7 @@ use crate::collections::{CollectionName, DEFAULT};
 use crate::http::collections::Template;
 use crate::http::guard::Caller;
 use crate::http::json::only_json;
-use crate::http::{ApiError, AppState, Collections};
+use crate::http::{ApiError, AppState, Collections, nothing_at};
 use crate::operation::keys::Role;
 
 /// Lists the collections that the caller may read.
@@ -137,9 +137,7 @@ pub(crate) async fn unknown(
 ) -> ApiError {
     let (prefix, path) = (collections.shared().path_prefix(), uri.path());
     let Some(rest) = path.strip_prefix("/v1/") else {
-        return ApiError::NotFound(format!(
-            "there is nothing at {prefix}{path}; the API is under {prefix}/v1"
-        ));
+        return nothing_at(prefix, path);
     };
     let named = rest.strip_prefix("collections/").and_then(|rest| rest.split_once('/'));
     let name = named.map_or(DEFAULT, |(name, _)| name);

@@ -4,17 +4,17 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Bytes,
     extract::State,
     http::{Uri, header},
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
 use tokio::sync::mpsc;
 
 use crate::api::{ErrorAnswer, ExportFormat, ExportLine, ExportParams};
 use crate::http::list_params::exported;
 use crate::http::params::Bounds;
+use crate::http::routes::pieces::channel;
 use crate::http::routes::search::scope;
 use crate::http::{ApiError, AppState};
 use crate::run::view::View;
@@ -26,9 +26,8 @@ use crate::{
 
 /// Items that are read and written together.
 const PART: usize = 16 << 10;
-/// Bytes of one piece of the stream, and the pieces that may wait for a slow client.
+/// Bytes of one piece of the stream.
 const PIECE: usize = 64 << 10;
-const WAITING: usize = 4;
 
 /// Exports items as a file, ordered by id: all of them, or those that a class or a filter selects. Codes and labels are a snapshot;
 /// external ids, sources and metadata are as of the moment when they are read. A transfer that ends early is incomplete and must be
@@ -59,7 +58,7 @@ pub(crate) async fn export(
     let scope = scope(&run, &label, filter.as_deref())?;
     let place = state.shared().exports().clone().try_acquire_owned();
     let place = place.map_err(|_| ApiError::TooManyExports)?;
-    let (pieces, received) = mpsc::channel(WAITING);
+    let (pieces, body) = channel();
     tokio::task::spawn_blocking(move || {
         let _place = place;
         let mut file = Pieces { pieces, piece: Vec::with_capacity(PIECE) };
@@ -89,16 +88,13 @@ pub(crate) async fn export(
             }
         }
     });
-    let body = stream::unfold(received, async |mut received| {
-        received.recv().await.map(|piece| (piece, received))
-    });
     let (kind, name) = match format {
         ExportFormat::Parquet => ("application/vnd.apache.parquet", "items.parquet"),
         ExportFormat::Ndjson => ("application/x-ndjson", "items.ndjson"),
     };
     let named = format!("attachment; filename=\"{name}\"");
     let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, named)];
-    Ok((headers, Body::from_stream(body)).into_response())
+    Ok((headers, body).into_response())
 }
 
 /// Writes a Parquet file of the items with the given ids.

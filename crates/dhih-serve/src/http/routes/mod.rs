@@ -11,6 +11,7 @@ pub(crate) mod listing;
 pub(crate) mod metadata;
 mod new_item;
 pub(crate) mod page;
+mod pieces;
 pub(crate) mod replication;
 pub(crate) mod samples;
 pub(crate) mod search;

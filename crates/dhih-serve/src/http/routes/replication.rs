@@ -15,8 +15,6 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
-use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::api::{
@@ -24,15 +22,15 @@ use crate::api::{
 };
 use crate::http::json::json;
 use crate::http::readiness::Phase;
+use crate::http::routes::pieces::channel;
 use crate::http::{ApiError, AppState};
 use crate::items::LocalItems;
 use crate::items::catalogue::{Catalogue, NoPosition, Position, Reach};
 use crate::replication::feed;
 use crate::replication::offer::OfferError;
 
-/// The bytes of a file that are read and sent together, and the most pieces of a file or of a feed that wait for a slow client.
+/// The bytes of a file that are read and sent together.
 const PIECE: usize = 256 << 10;
-const WAITING: usize = 4;
 /// The interval of checks whether the snapshot has expired.
 const EXPIRY: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -62,7 +60,7 @@ pub(crate) async fn changes(
     check_not_superseded(run.items()?)?;
     let catalogue = run.catalogue().cloned().ok_or(OfferError::NoJournal)?;
     check_reach(&state, &catalogue, after).await?;
-    let (pieces, received) = mpsc::channel(WAITING);
+    let (pieces, body) = channel();
     let (served, of) = (state.clone(), catalogue.clone());
     // A reload may open another catalogue. Its history need not continue this one, so the follower has to ask again.
     let goes_on = move || {
@@ -77,7 +75,7 @@ pub(crate) async fn changes(
         feed::send(catalogue, after, pieces, goes_on).await;
         followers.decrement(1.0);
     });
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], sent(received)).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
 }
 
 /// Returns the list of a snapshot from which a follower can go on, with the checksums of its files. Followers that ask soon after one
@@ -202,7 +200,7 @@ async fn read(path: PathBuf, from: u64, bytes: u64) -> Result<Body, ApiError> {
         io::ErrorKind::NotFound => OfferError::Gone.into(),
         _ => ApiError::internal(error),
     })?;
-    let (pieces, received) = mpsc::channel(WAITING);
+    let (pieces, body) = channel();
     spawn_blocking(move || {
         loop {
             let mut piece = Vec::with_capacity(PIECE);
@@ -218,13 +216,7 @@ async fn read(path: PathBuf, from: u64, bytes: u64) -> Result<Body, ApiError> {
             }
         }
     });
-    Ok(sent(received))
-}
-
-fn sent(received: mpsc::Receiver<io::Result<Bytes>>) -> Body {
-    Body::from_stream(stream::unfold(received, async |mut received| {
-        received.recv().await.map(|piece| (piece, received))
-    }))
+    Ok(body)
 }
 
 /// Tells a primary that another service was promoted. If the promoted service has the history or changes of this primary and a higher epoch,
