@@ -10,7 +10,7 @@ mod tests;
 use crate::codes::{self, Codes};
 use crate::error::{Error, Result};
 use crate::flat::Scan;
-use crate::hamming::Near;
+use crate::hamming::{self, Near};
 use crate::hits::{Accept, Bound, Deadline, FoundRows, Hit, Reach};
 use crate::index::Index;
 use crate::index::candidates::Candidates;
@@ -151,7 +151,8 @@ impl<'a> Scope<'a> {
         let (component, accept) = self.component(candidates)?;
         match &component.data {
             Data::MemTable(memtable) => {
-                Ok(MemtableSearch { memtable, query, accept }.run(scratch, output))
+                let candidates = candidates.count;
+                Ok(MemtableSearch { memtable, query, accept, candidates }.run(scratch, output))
             }
             Data::Segment(segment) => {
                 let request = segment_search(segment, query, accept, candidates.count);
@@ -213,11 +214,17 @@ fn segment_search<'s>(
     SegmentSearch { segment, query, bound, strategy, accept, candidates, deadline, sharing }
 }
 
-/// A search in a memtable, whose codes are all compared with the query.
+/// A memtable in which a filter selects less than one row of this many is searched row by row: to compare all codes and to look up which of
+/// the near ones are selected takes longer.
+const ROWS_FOR_EACH_SELECTED: usize = 8;
+
+/// A search in a memtable, which has no tables: its codes are compared with the query.
 struct MemtableSearch<'a> {
     memtable: &'a MemTable,
     query: Query<'a>,
     accept: Accept<'a>,
+    /// How many rows may be hits.
+    candidates: usize,
 }
 
 impl MemtableSearch<'_> {
@@ -254,17 +261,29 @@ impl MemtableSearch<'_> {
     /// from then on. Returns how far the scan came before the search had to stop.
     fn scan(&self, near: &mut Vec<Near>, mut take: impl FnMut(Option<Hit>) -> u32) -> Reach {
         let Query { code: query, bound, deadline, .. } = self.query;
+        let few = self.candidates < self.memtable.len() / ROWS_FOR_EACH_SELECTED;
+        let few = self.accept.wanted.filter(|_| few);
         let mut limit = bound.radius;
         for (start, block) in self.memtable.blocks() {
             if deadline.is_some_and(Deadline::is_past) {
                 return Reach::NOTHING;
             }
-            Scan { query, codes: &block.codes, limit }.run(near, |found| {
-                let id = block.ids[found.at as usize];
-                let hit = Hit { distance: found.distance, id };
-                limit = take(Some(hit).filter(|_| self.accept.row(start + found.at)));
-                limit
-            });
+            let hit = |at: u32, distance| Hit { distance, id: block.ids[at as usize] };
+            if let Some(rows) = few {
+                for row in rows.range(start..start + block.len() as u32) {
+                    let at = row - start;
+                    let code = &block.codes[at as usize * query.len()..][..query.len()];
+                    let distance = hamming::distance(query, code);
+                    if distance <= limit {
+                        limit = take(Some(hit(at, distance)));
+                    }
+                }
+            } else {
+                Scan { query, codes: &block.codes, limit }.run(near, |Near { at, distance }| {
+                    limit = take(self.accept.row(start + at).then(|| hit(at, distance)));
+                    limit
+                });
+            }
         }
         Reach::ALL
     }

@@ -76,11 +76,13 @@ fn assert_holds(index: &Index, items: &Items, numbers: &mut Numbers) {
         assert_eq!(index.vector(*id), Some(expected));
     }
     let label = numbers.below(4) as i64;
-    let odd = |id: &u64| id % 2 == 1;
-    let filter = Filter::default().labels([label]).ids(items.keys().copied().filter(odd));
+    // A memtable of which few rows are selected is searched in another way than one of which many are.
+    let of = [2, 16][numbers.below(2) as usize];
+    let chosen = |id: &u64| id % of == 1;
+    let filter = Filter::default().labels([label]).ids(items.keys().copied().filter(chosen));
     let labelled = items.iter().filter(|(_, item)| item.1 == label);
     let labelled: Items = labelled.map(|(id, item)| (*id, *item)).collect();
-    let passed = labelled.iter().filter(|(id, _)| odd(id));
+    let passed = labelled.iter().filter(|(id, _)| chosen(id));
     let passed: Items = passed.map(|(id, item)| (*id, *item)).collect();
     let (labelled, passed) = (set(&labelled), set(&passed));
     for _ in 0..4 {
@@ -94,7 +96,9 @@ fn assert_holds(index: &Index, items: &Items, numbers: &mut Numbers) {
         assert_eq!(index.select(&by_label).knn(&query, k).unwrap(), one.knn(&query, k).unwrap());
         let selection = index.select(&filter);
         assert_eq!(selection.knn(&query, k).unwrap(), some.knn(&query, k).unwrap());
-        assert_eq!(selection.within(&query, radius).unwrap(), some.within(&query, radius).unwrap());
+        let within = some.within(&query, radius).unwrap();
+        assert_eq!(selection.within(&query, radius).unwrap(), within);
+        assert_eq!(selection.count_within(&query, radius).unwrap(), within.len());
     }
 }
 
