@@ -9,7 +9,7 @@ use crate::codes::bits::bytes_per_code;
 use crate::error::{Error, Result};
 use crate::pairs::plan::{self, BLOCK, Task, WeightedSubstring};
 use crate::pairs::source::{Block, Source};
-use crate::pairs::tables::{Found, Request, Tables};
+use crate::pairs::tables::{Found, Request, Tables, Wanted};
 use crate::pairs::{Pair, PairOptions};
 use crate::progress::{Reporter, Stage};
 
@@ -117,6 +117,11 @@ impl<'a> Join<'a> {
             true => Some(plan.tables(self.right().stream(0)?.take(usize::MAX)?, self.left.bits())),
             false => None,
         };
+        if let Some(tables) = whole.as_ref().filter(|_| self.is_same())
+            && let Some(found) = self.find_within(tables)?
+        {
+            return out.put(tables.block(), found);
+        }
         let block_items = self.block_items(&plan);
         // If both sides are the same items and all are in memory, they need not be read again.
         let read = whole.as_ref().filter(|_| self.is_same()).map(|tables| tables.block().clone());
@@ -158,6 +163,15 @@ impl<'a> Join<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// The pairs of all items with one another; `None` where they are more than are collected at a time.
+    fn find_within(&self, tables: &Tables) -> Result<Option<Vec<Found>>> {
+        let (items, stage) = (self.left.len() as u64, Stage::Pairs { found: 0 });
+        let wanted = Wanted { radius: self.radius, most: self.memory.pairs };
+        tables.find_within(wanted, |share| {
+            self.reporter.report(stage, (share * items as f64) as u64, items)
+        })
     }
 
     /// Left items of a block.

@@ -12,9 +12,10 @@
 //! items whose substrings are equal or nearly equal are compared by the kernels of `hamming/`, bucket by bucket. A pair that several
 //! tables would find comes from the first of them alone, which is seen from the two codes, so that no pair needs to be remembered.
 //!
-//! Left items are taken in the order of their ids, in blocks whose pairs fit into memory, and the pairs of a block are sorted. So
-//! pairs come in order without a sort of all of them, and an item that is done leaves the tables, which halves the comparisons of
-//! a set with itself.
+//! If a set is joined with itself, and all its items and pairs fit into memory, the buckets are compared with one another, and the pairs are
+//! sorted at the end (`tables/within.rs`). Otherwise left items are taken in the order of their ids, in blocks whose pairs fit into memory,
+//! and the pairs of a block are sorted. So pairs come in order without a sort of all of them, and an item that is done leaves the tables,
+//! which halves the comparisons of a set with itself.
 
 pub(crate) mod files;
 pub(crate) mod groups;

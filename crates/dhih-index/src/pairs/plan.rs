@@ -1,6 +1,8 @@
 //! Plans how pairs are found at the least cost: the number of tables, their substrings, and in how many bits the values of a pair may
 //! differ in each. The estimates rest on measured costs and on a sample of the codes; pairs never depend on them.
 
+use rayon::prelude::*;
+
 use crate::build::sample::evenly_spaced;
 use crate::codes::bits::bytes_per_code;
 use crate::table::probe;
@@ -18,6 +20,8 @@ mod cost {
     pub(super) const BYTE: f64 = 0.022;
     /// An item, for each table: sorting it among the left items, and finding its buckets.
     pub(super) const ITEM: f64 = 60.0;
+    /// The same where items are compared with one another bucket by bucket, without being sorted and looked up.
+    pub(super) const ITEM_WITHIN: f64 = 15.0;
     /// An item that is put into a table, apart from its bytes, ...
     pub(super) const BUILD: f64 = 30.0;
     /// ... and for each byte.
@@ -62,11 +66,11 @@ pub(super) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Bytes that a right item takes while the tables are made and searched: its id, its code, and in each table its row, twice while
-    /// it is sorted, its code, and two places of the directory.
+    /// Bytes that a right item takes while the tables are made and searched: its id, its code, and in each table its row, its code, and
+    /// two places of the directory; and while a table is made, its value and its row, twice and with a place.
     pub(super) fn bytes_of_item(&self, tables: usize) -> usize {
         let width = bytes_per_code(self.bits);
-        8 + width + tables.max(1) * (4 + width + 8) + 8
+        8 + width + tables.max(1) * (4 + width + 8) + 20
     }
 
     /// Right items whose tables fit into memory at a time.
@@ -91,13 +95,15 @@ impl Task<'_> {
             })
             .collect();
         let least = uniform.iter().map(|(_, cost)| *cost).fold(all, f64::min);
-        let promising = uniform.iter().filter(|(_, cost)| *cost <= PROMISING * least);
-        let chosen = promising.filter_map(|(count, _)| {
-            let chosen = self.with_tables(*count)?;
-            let tables: Vec<_> = chosen.iter().map(|table| self.sampled(table)).collect();
+        let promising = uniform.into_iter().filter(|(_, cost)| *cost <= PROMISING * least);
+        let promising: Vec<u32> = promising.map(|(count, _)| count).collect();
+        let examined = promising.into_par_iter().with_max_len(1).filter_map(|count| {
+            let chosen = self.with_tables(count)?;
+            let tables: Vec<_> = chosen.par_iter().map(|table| self.sampled(table)).collect();
             Some((self.cost(&tables), chosen))
         });
-        let best = chosen.min_by(|(a, _), (b, _)| a.total_cmp(b));
+        let examined: Vec<_> = examined.collect();
+        let best = examined.into_iter().min_by(|(a, _), (b, _)| a.total_cmp(b));
         best.filter(|(cost, _)| *cost < all).map(|(_, chosen)| chosen).unwrap_or_default()
     }
 
@@ -138,16 +144,21 @@ impl Task<'_> {
     fn cost(&self, tables: &[(u32, u32, f64)]) -> f64 {
         let (left, right) = (self.left as f64, self.right as f64);
         let width = bytes_per_code(self.bits) as f64;
+        let passes = right / self.capacity(tables.len()) as f64;
+        // Of items that are compared with one another, each two buckets meet once, and no block is cut from them.
+        let (item, block, met) = match self.same && passes <= 1.0 {
+            true => (cost::ITEM_WITHIN, left, 0.5),
+            false => (cost::ITEM, left.min(BLOCK as f64), 1.0),
+        };
         let search = |&(bits, weight, share): &(u32, u32, f64)| {
             let buckets: f64 =
                 (0..=weight.min(bits)).map(|weight| probe::count(bits, weight)).sum();
             let codes = right * share * self.share();
             // Left items of a block that have the same value.
-            let group = (left.min(BLOCK as f64) / 2_f64.powi(bits as i32)).max(1.0);
-            let shared = buckets * cost::BUCKET + codes * width * cost::COPIED_BYTE;
-            cost::ITEM + shared / group + codes * self.code()
+            let group = (block / 2_f64.powi(bits as i32)).max(1.0);
+            let shared = buckets * met * cost::BUCKET + codes * width * cost::COPIED_BYTE;
+            item + shared / group + codes * self.code()
         };
-        let passes = right / self.capacity(tables.len()) as f64;
         // Tables that do not fit are made again for each block of left items, which are about as many as the passes.
         let builds = if passes <= 1.0 { 1.0 } else { passes.ceil() };
         let build = tables.len() as f64 * (cost::BUILD + width * cost::BUILD_BYTE);

@@ -1,6 +1,8 @@
 //! The right items of a join in tables, and the pairs that left items make with them. A table is like those of `table/` with two
 //! differences: its codes are copied whatever their length, and finished items are removed from the beginnings of its buckets.
 
+mod within;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +16,8 @@ use crate::pairs::source::Block;
 use crate::table::probe::Masks;
 use crate::table::substring::Extractor;
 
+pub(super) use self::within::Wanted;
+
 /// Bytes of codes that are compared with one left item after the other while they are in the first-level cache.
 const PORTION: usize = 16 << 10;
 /// Bytes of a cache line.
@@ -22,6 +26,8 @@ const LINE: usize = 64;
 const PREFETCHED_BYTES: usize = 512;
 /// Buckets of a value that are prefetched: more would not be in the cache any more when they are searched.
 const PREFETCHED_BUCKETS: usize = 32;
+/// Codes that are on their way into the cache when a table's codes are copied.
+const COPIES_AHEAD: usize = 16;
 /// Left items of a bucket order that one thread searches before others can take some of them.
 const TASK: usize = 256;
 
@@ -113,6 +119,13 @@ impl Tables {
         (count.into_inner() <= request.most).then(|| found.concat())
     }
 
+    /// Whether an earlier table than this finds a pair of codes.
+    #[inline]
+    fn is_found_before(&self, table: usize, a: &[u8], b: &[u8]) -> bool {
+        let finds = |earlier: &Table| hamming::masked(a, b, &earlier.mask) <= earlier.weight;
+        self.tables[..table].iter().any(finds)
+    }
+
     /// Removes the left items of a request, which are the first remaining ones, from the tables.
     pub(super) fn retire(&mut self, request: &Request) {
         self.tables.par_iter_mut().for_each(|table| {
@@ -128,15 +141,21 @@ impl Table {
     fn build(weighted: &WeightedSubstring, block: &Block, bits: u32) -> Self {
         let WeightedSubstring { substring, weight } = weighted;
         let (extractor, width) = (Extractor::new(substring), block.width);
-        let mut rows = vec![0; block.len()];
-        let value = |row: &u32| extractor.of(block.code(*row as usize));
-        let mut starts = partition::sort(1 << substring.bits(), &mut rows, |row| row as u32, value);
+        // Values are read from the codes in their order and sorted with the rows, because codes of sorted rows are all over the memory.
+        let mut sorted = vec![(0, 0); block.len()];
+        let item = |row: usize| (extractor.of(block.code(row)), row as u32);
+        let value = |(value, _): &(u32, u32)| *value;
+        let mut starts = partition::sort(1 << substring.bits(), &mut sorted, item, value);
         let ends = starts[1..].to_vec();
         starts.truncate(ends.len());
+        let rows: Vec<u32> = sorted.par_iter().map(|(_, row)| *row).collect();
+        drop(sorted);
         let mut codes = vec![0; block.codes.len()];
         let pieces = codes.par_chunks_mut(TASK * width).zip(rows.par_chunks(TASK));
         pieces.for_each(|(codes, rows)| {
-            for (code, &row) in codes.chunks_exact_mut(width).zip(rows) {
+            for (at, (code, &row)) in codes.chunks_exact_mut(width).zip(rows).enumerate() {
+                let later = rows.get(at + COPIES_AHEAD).copied().unwrap_or(row);
+                hamming::prefetch(&block.codes, later as usize * width);
                 code.copy_from_slice(block.code(row as usize));
             }
         });
@@ -184,14 +203,19 @@ impl Table {
     fn buckets(&self, value: u32, most: u32, out: &mut Vec<CodeRange>) {
         for weight in 0..=self.weight.min(self.bits) {
             for mask in Masks::new(self.bits, weight) {
-                let bucket = (value ^ mask) as usize;
-                let (mut start, end) = (self.starts[bucket], self.ends[bucket]);
-                while start < end {
-                    let piece = CodeRange { start, end: end.min(start.saturating_add(most)) };
-                    start = piece.end;
-                    out.push(piece);
-                }
+                self.cut(value ^ mask, most, out);
             }
+        }
+    }
+
+    /// The bucket of a value, cut into pieces of at most `most` codes.
+    #[inline]
+    fn cut(&self, value: u32, most: u32, out: &mut Vec<CodeRange>) {
+        let (mut start, end) = (self.starts[value as usize], self.ends[value as usize]);
+        while start < end {
+            let piece = CodeRange { start, end: end.min(start.saturating_add(most)) };
+            start = piece.end;
+            out.push(piece);
         }
     }
 
@@ -301,10 +325,7 @@ impl Search<'_> {
             if same && block.first + row <= left.first + item as usize {
                 continue;
             }
-            let code = table.code(place);
-            let is_found_earlier =
-                |earlier: &Table| hamming::masked(query, code, &earlier.mask) <= earlier.weight;
-            if !tables[..self.table].iter().any(is_found_earlier) {
+            if !self.tables.is_found_before(self.table, query, table.code(place)) {
                 found.push(Found { left: item, right: block.ids[row], distance });
             }
         }

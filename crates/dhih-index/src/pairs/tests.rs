@@ -151,14 +151,16 @@ fn any_number_of_tables_finds_each_pair_once() {
                 same: true,
                 most: usize::MAX,
             };
-            let mut found: Vec<Pair> = tables
-                .find(&request)
-                .unwrap()
-                .into_iter()
-                .map(|pair| Pair::new(block.ids[pair.left as usize], pair.right, pair.distance))
-                .collect();
-            found.sort();
-            assert_eq!(found, expected);
+            let wanted = tables::Wanted { radius, most: usize::MAX };
+            let within = tables.find_within(wanted, |_| Ok::<(), Error>(())).unwrap();
+            for found in [tables.find(&request), within] {
+                let pair = |of: tables::Found| {
+                    Pair::new(block.ids[of.left as usize], of.right, of.distance)
+                };
+                let mut found: Vec<Pair> = found.unwrap().into_iter().map(pair).collect();
+                found.sort();
+                assert_eq!(found, expected);
+            }
         }
     }
 }
