@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
-use crate::chosen_codes::ChosenCodes;
+use crate::chosen_codes::{COPIED_SHARE, ChosenCodes};
+use crate::codes::bits::bytes_per_code;
 use crate::error::Result;
 use crate::index::component::Component;
 use crate::search::scratch::ScratchPool;
@@ -67,6 +68,15 @@ impl Candidates {
         let mut all: Box<[Self]> = all.filter(|candidates| candidates.count > 0).collect();
         all.sort_by_key(|candidates| Reverse(candidates.count));
         all
+    }
+
+    /// The most memory in bytes that a selection takes: rows and codes as bits, and the numbers and copies of codes.
+    pub(crate) fn memory(&self, component: &Component) -> usize {
+        let (Some(_), Some(segment)) = (&self.selected, component.segment()) else { return 0 };
+        let bits = (component.rows() + segment.distinct) / 8;
+        let few = self.count.min(segment.distinct) < segment.distinct / COPIED_SHARE;
+        let copy = if few { bytes_per_code(segment.bits) } else { 0 };
+        bits + self.count * (size_of::<u32>() + copy)
     }
 
     /// The codes of the selected rows, which are those of a segment; `None` where all rows are selected.

@@ -90,9 +90,14 @@ impl CodeCosts {
         self.codes as f64 * code
     }
 
-    /// The cost of checking the codes of this many rows one by one, in the order in which they lie in memory.
-    pub(crate) fn check_rows(&self, rows: f64) -> f64 {
-        rows * SPARSE_CODE
+    /// The costs of copies of some of the codes.
+    pub(crate) fn copies(&self, codes: usize) -> Self {
+        Self::new(codes, self.width, self.slowness)
+    }
+
+    /// The cost of checking this many codes one by one, in the order in which they lie in memory.
+    pub(crate) fn check_in_place(&self, codes: usize) -> f64 {
+        codes as f64 * SPARSE_CODE
     }
 
     /// The cost of checking for this many codes within the limit whether a filter selects them.

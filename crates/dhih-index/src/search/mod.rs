@@ -161,11 +161,8 @@ pub(crate) enum BatchForecast {
 pub(crate) fn forecast(request: &SegmentSearch) -> BatchForecast {
     let &SegmentSearch { segment, bound, accept, candidates, sharing, .. } = request;
     let plan = Plan { sharing, ..segment.plan() };
-    if sharing <= 1
-        || accept.wanted.is_some()
-            && plan.costs.check_rows(candidates as f64)
-                < plan.scan() + plan.filter(bound, segment.rows, candidates)
-    {
+    let filter = plan.filter(bound, segment.rows, candidates);
+    if sharing <= 1 || accept.codes.is_some_and(|of| segment.check(of) < plan.scan() + filter) {
         return BatchForecast::NotScanned;
     }
     let expected = plan.expected(bound.k, segment.rows, candidates).unwrap_or(plan.bits);
@@ -218,21 +215,19 @@ struct Progress {
 fn follow_plan(state: &mut SearchState, request: &SegmentSearch) -> Result<Ending> {
     let &SegmentSearch { segment, bound, accept, candidates, sharing, .. } = request;
     let plan = Plan { sharing, ..segment.plan() };
-    if accept.wanted.is_some() {
-        let cost = plan.costs.check_rows(candidates as f64);
-        if cost < EXPLORATION_SHARE * plan.scan() {
-            return check_selected_rows(state).map(Ending::Reached);
-        }
+    let check = accept.codes.map(|chosen| segment.check(chosen));
+    if check.is_some_and(|cost| cost < EXPLORATION_SHARE * plan.scan()) {
+        return check_selected_rows(state).map(Ending::Reached);
     }
     let expected = plan.expected(bound.k, segment.rows, candidates);
     state.begin_probing(&plan)?;
     let mut progress = Progress::default();
-    if accept.wanted.is_some() {
+    if let Some(check) = check {
         let target = expected.unwrap_or(bound.radius).min(bound.radius);
         let costs = costs(&plan, state, &progress, target);
         let others = costs.look_up.min(costs.probe).min(costs.scan)
             + plan.filter(bound, segment.rows, candidates);
-        if plan.costs.check_rows(candidates as f64) < others {
+        if check < others {
             return check_selected_rows(state).map(Ending::Reached);
         }
     }

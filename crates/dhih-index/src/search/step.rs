@@ -12,11 +12,43 @@ const EXAMINED: u32 = 8;
 /// ... which is not expected if fewer than this share of the wanted hits were found.
 const FRUITLESS: f64 = 1.0 / 64.0;
 
-/// Collects the codes of the rows that a filter selects, by comparing these codes one by one.
+/// Collects the codes of the rows that a filter selects, by comparing these codes alone.
 pub(crate) fn check_selected_rows(state: &mut SearchState) -> Result<Reach> {
     let Some(chosen) = state.accept.codes else { return Ok(Reach::ALL) };
-    let (codes, numbers) = (state.segment.codes(), chosen.numbers());
-    state.scratch.explanation.candidates += numbers.len() as u64;
+    state.scratch.explanation.candidates += chosen.len() as u64;
+    match state.segment.copies(chosen) {
+        Some(copies) => check_copies(state, chosen.numbers(), copies),
+        None => check_in_place(state, chosen.numbers()),
+    }
+}
+
+/// Compares copies of codes, whose numbers are given.
+fn check_copies(state: &mut SearchState, numbers: &[u32], copies: &[u8]) -> Result<Reach> {
+    let mut near = std::mem::take(&mut state.scratch.near_codes);
+    let mut reach = Reach::ALL;
+    let count = numbers.len() as u32;
+    for start in (0..count).step_by(CODES_PER_LIMIT) {
+        if state.is_late() {
+            reach = Reach::NOTHING;
+            break;
+        }
+        let ranges = &[CodeRange { start, end: count.min(start + CODES_PER_LIMIT as u32) }];
+        let limit = state.scratch.collector.limit();
+        let request = NearRequest { query: state.query, codes: copies, ranges, limit };
+        hamming::collect_near(&request, &mut near);
+        for Near { at, distance } in near.drain(..) {
+            if distance <= state.scratch.collector.limit() {
+                state.collect(numbers[at as usize], distance)?;
+            }
+        }
+    }
+    state.scratch.near_codes = near;
+    Ok(reach)
+}
+
+/// Compares codes by number one by one, in the order in which they lie in memory.
+fn check_in_place(state: &mut SearchState, numbers: &[u32]) -> Result<Reach> {
+    let codes = state.segment.codes();
     let mut distances = std::mem::take(&mut state.scratch.distances);
     let mut reach = Reach::ALL;
     for some in numbers.chunks(CODES_PER_LIMIT) {

@@ -12,6 +12,7 @@ use memmap2::Mmap;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
+use crate::chosen_codes::ChosenCodes;
 use crate::codes::bits::{self, MAX_BITS};
 use crate::error::{Error, Result};
 use crate::hamming;
@@ -268,6 +269,21 @@ impl Segment {
             sharing: 1,
             code_hash_table: self.whole.is_some(),
             profile: self.profile.as_ref(),
+        }
+    }
+
+    /// Copies of codes that a filter selects, if they are few; of a file that is larger than memory, none are made.
+    pub(crate) fn copies<'c>(&self, chosen: &'c ChosenCodes) -> Option<&'c [u8]> {
+        let width = bits::bytes_per_code(self.bits);
+        (chosen.are_few() && !self.on_disk).then(|| chosen.copies(self.codes(), width))
+    }
+
+    /// The cost of comparing codes that a filter selects with one query.
+    pub(crate) fn check(&self, chosen: &ChosenCodes) -> f64 {
+        let costs = self.plan().costs;
+        match chosen.are_few() && !self.on_disk {
+            true => costs.copies(chosen.len()).scan(1),
+            false => costs.check_in_place(chosen.len()),
         }
     }
 
