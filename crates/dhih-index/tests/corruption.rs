@@ -107,6 +107,29 @@ fn every_cut_is_found_when_opening() {
     assert!(matches!(Index::open(dir.path()), Err(Error::Io { .. })));
 }
 
+/// The bug: a number in the table of whole codes that no code has was passed over, and the item behind it was silently not found.
+#[test]
+fn a_number_that_leaves_the_table_of_whole_codes_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let codes = Numbers(3).codes(64, 600);
+    // Every code ten times, so that there is such a table.
+    let rows: Vec<usize> = (0..6000).map(|row| row % 600).collect();
+    let set = CodeSet::new(codes.select(&rows));
+    let index = build(&set, dir.path(), None);
+    let query = &codes[5];
+    assert!(index.within(query, 0).unwrap().len() >= 10);
+    let distinct = index.info().distinct;
+    drop(index);
+    // The slots are the last section of the file.
+    let path = data_file(dir.path());
+    let mut bytes = fs::read(&path).unwrap();
+    let slots = bytes.len() - 64 * distinct.div_ceil(12);
+    bytes[slots..].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let found = Index::open(dir.path()).unwrap().within(query, 0);
+    assert!(matches!(found, Err(Error::Corrupt { .. })), "{found:?}");
+}
+
 /// An index of one data file, with a manifest as version 1 had it: without a checksum of its own.
 fn plant(dir: &Path, header: u64, bytes: &[u8]) {
     fs::create_dir_all(dir).unwrap();

@@ -16,7 +16,7 @@ use crate::index::writer::IndexWriter;
 use crate::store::disk;
 use crate::store::format;
 use crate::store::lock::lock;
-use crate::store::manifest::Manifest;
+use crate::store::manifest::{self, Manifest};
 use crate::store::wal::{self, Change, Lost, Recovered};
 
 /// What a salvage saved, and what is lost.
@@ -43,7 +43,8 @@ pub struct Salvage {
     pub records: usize,
     /// Stretches of the write-ahead log that cannot be read.
     pub lost: Vec<LostBytes>,
-    /// Segments whose tables are damaged and are made anew from their codes; nothing of them is lost.
+    /// Segments whose tables are damaged and are made anew from their codes, and the manifest if its text was changed but can be read;
+    /// nothing of them is lost.
     pub rebuilt: Vec<PathBuf>,
     /// The damaged log, as it was; absent where nothing was changed.
     pub kept: Option<PathBuf>,
@@ -96,7 +97,11 @@ impl Salvage {
 pub fn salvage(dir: impl AsRef<Path>, dry_run: bool) -> Result<Salvage> {
     let dir = dir.as_ref();
     let manifest = Manifest::read(dir)?;
-    let lock = lock(dir)?;
+    let lock = match lock(dir) {
+        // A system makes a disk that fails read-only. What can be saved of it can still be told.
+        Err(error) if dry_run && is_read_only(&error) => None,
+        locked => Some(locked?),
+    };
     let opening = Opening { dir, mapped: &[], options: OpenOptions::new() };
     let mut index = opening.of_segments(&manifest)?;
     check_sources(&index.components)?;
@@ -107,7 +112,11 @@ pub fn salvage(dir: impl AsRef<Path>, dry_run: bool) -> Result<Salvage> {
     };
     let rebuilt = index.components.iter().filter(damaged).filter_map(Component::segment);
     let rebuilt: Vec<PathBuf> = rebuilt.map(|segment| segment.path.clone()).collect();
+    let has_damaged_tables = !rebuilt.is_empty();
     let mut salvage = Salvage { rebuilt, ..Salvage::default() };
+    if manifest.verify(dir).is_err() {
+        salvage.rebuilt.push(dir.join(manifest::FILE));
+    }
     let log = manifest.log(dir)?.map(|(number, name)| (number, dir.join(name)));
     if let Some((_, path)) = &log {
         let recovered = read_log(path, &index)?;
@@ -124,9 +133,7 @@ pub fn salvage(dir: impl AsRef<Path>, dry_run: bool) -> Result<Salvage> {
         salvage.lost = recovered.lost.into_iter().map(lost).collect();
     }
     salvage.codes = index.len();
-    if dry_run || salvage.is_sound() {
-        return Ok(salvage);
-    }
+    let Some(lock) = lock.filter(|_| !dry_run && !salvage.is_sound()) else { return Ok(salvage) };
     if let Some((number, path)) = log.filter(|(_, path)| path.exists() && !salvage.lost.is_empty())
     {
         let kept = free_name(&path, &format!("wal-{number}"), "damaged");
@@ -135,11 +142,17 @@ pub fn salvage(dir: impl AsRef<Path>, dry_run: bool) -> Result<Salvage> {
         salvage.kept = Some(kept);
     }
     let mut writer = IndexWriter::without_log(index, lock);
-    match salvage.rebuilt.is_empty() {
-        true => writer.begin_log()?,
-        false => writer.compact()?,
+    match has_damaged_tables {
+        true => writer.compact()?,
+        false => writer.begin_log()?,
     }
     Ok(salvage)
+}
+
+/// Whether a lock file could not be opened because nothing can be written there.
+fn is_read_only(error: &Error) -> bool {
+    let kinds = [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem];
+    matches!(error, Error::Io { cause, .. } if kinds.contains(&cause.kind()))
 }
 
 /// What can be read of a log; a log that is missing is lost as a whole.
@@ -173,5 +186,20 @@ impl Index {
             other => other,
         };
         let _ = self.apply(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bug: `salvage --dry-run` told nothing of an index on a disk that the system had made read-only because it failed.
+    #[test]
+    fn a_lock_is_not_needed_where_nothing_can_be_written() {
+        let open = |kind: ErrorKind| Error::io("open", Path::new("idx/lock"))(kind.into());
+        assert!(is_read_only(&open(ErrorKind::ReadOnlyFilesystem)));
+        assert!(is_read_only(&open(ErrorKind::PermissionDenied)));
+        assert!(!is_read_only(&open(ErrorKind::NotFound)));
+        assert!(!is_read_only(&Error::Locked { dir: "idx".into() }));
     }
 }

@@ -123,10 +123,8 @@ impl Labels {
     /// [`Error::Io`] where it cannot be read, [`Error::CodesFile`] where it is no such array.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        check_file(path)?;
         let file = fs::read(path).map_err(Error::io("read", path))?;
-        if pointer::is_pointer(&file) {
-            return Err(Fault::from(pointer::REASON).at(path));
-        }
         npy::parse_labels(&file).map_err(at(path))
     }
 }
@@ -207,9 +205,7 @@ impl CodeSet {
         if path.is_dir() {
             return part_files::read(path, bits, Shard::WHOLE);
         }
-        if pointer::is_pointer_file(path) {
-            return Err(Fault::from(pointer::REASON).at(path));
-        }
+        check_file(path)?;
         let format = CodesFormat::of_file(path);
         let set = if format == CodesFormat::Parquet {
             parquet::read(path, bits)?
@@ -276,6 +272,19 @@ impl CodeSet {
             CodesFormat::Safetensors => safetensors::write(path, self),
         }
     }
+}
+
+/// Refuses what only looks like a file of codes or vectors: a Git LFS pointer; a pipe or a device, which cannot be read twice, as finding out
+/// the format demands, nor mapped. A file that cannot be read gets its error from the reader of its format.
+pub(crate) fn check_file(path: &Path) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let reason = "it is a pipe or a device: write its content to a file, and name that";
+        return Err(Fault::from(reason).at(path));
+    }
+    if pointer::is_pointer_file(path) {
+        return Err(Fault::from(pointer::REASON).at(path));
+    }
+    Ok(())
 }
 
 /// Refuses codes of `columns` bytes where codes of `bits` bits have another number of bytes.

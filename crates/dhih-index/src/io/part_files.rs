@@ -17,8 +17,7 @@ use crate::io::fault::Fault;
 #[cfg(feature = "parquet")]
 use crate::io::parquet;
 use crate::io::shard::Shard;
-use crate::io::{CodesFormat, natural_order};
-use crate::pointer;
+use crate::io::{CodesFormat, check_file, natural_order};
 
 /// The ends of the names of the lists of images that `dhih-train encode` writes beside their codes.
 const IMAGE_NAMES: [&str; 2] = [".files.txt", ".files.jsonl"];
@@ -33,9 +32,7 @@ struct PartFile {
 /// numbered over all files.
 pub(crate) fn read(folder: &Path, bits: Option<u32>, shard: Shard) -> Result<CodeSet> {
     let paths = paths(folder)?;
-    if let Some(path) = paths.iter().find(|path| pointer::is_pointer_file(path)) {
-        return Err(Fault::from(pointer::REASON).at(path));
-    }
+    paths.iter().try_for_each(|path| check_file(path))?;
     // All results are collected, instead of the first error of any thread, so that the same folder always gives the same error.
     let counts: Vec<Result<usize>> = paths.par_iter().map(|file| count_rows(file, bits)).collect();
     let (mut files, mut end) = (Vec::new(), 0);

@@ -22,7 +22,13 @@ use crate::io::whole_numbers::WholeNumber;
 pub(crate) fn parse(path: &Path, file: FileBytes) -> Result<CodeSet> {
     let fail = |reason: &str| Fault::from(reason).at(path);
     let broken = |error| {
-        Fault::caused("it is not a complete safetensors file: write it again", error).at(path)
+        let reason = match path.extension() {
+            Some(kind) if !kind.eq_ignore_ascii_case("safetensors") => {
+                "it is not a complete safetensors file, and its name does not end in .npy, .parquet, .hex or .txt"
+            }
+            _ => "it is not a complete safetensors file: write it again",
+        };
+        Fault::caused(reason, error).at(path)
     };
     let (head, header) = SafeTensors::read_metadata(&file).map_err(broken)?;
     let tensors = SafeTensors::deserialize(&file).map_err(broken)?;

@@ -12,6 +12,7 @@ use half::f16;
 
 use crate::codes::bytes::{FileBytes, MappedFile};
 use crate::error::{Error, Result};
+use crate::io::check_file;
 #[cfg(not(feature = "parquet"))]
 use crate::io::disabled::parquet;
 use crate::io::fault::{Fault, at};
@@ -19,7 +20,6 @@ use crate::io::floats::{self, Floats};
 use crate::io::npy;
 #[cfg(feature = "parquet")]
 use crate::io::parquet;
-use crate::pointer;
 use crate::store::mmap::FileMap;
 use crate::vectors::set::{VectorSet, VectorSource};
 use crate::vectors::stored::VectorType;
@@ -44,9 +44,7 @@ impl Vectors {
     /// has lists of different lengths or without values; [`Error::Io`] where it cannot be opened, or there is no space to unpack it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        if pointer::is_pointer_file(path) {
-            return Err(Fault::from(pointer::REASON).at(path));
-        }
+        check_file(path)?;
         if path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("parquet")) {
             return Self::unpacked(path);
         }

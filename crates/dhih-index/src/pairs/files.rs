@@ -163,15 +163,17 @@ mod tests {
         use parquet::record::RowAccessor;
 
         let dir = tempfile::tempdir().unwrap();
-        for (largest, name) in [(u64::MAX, "large.parquet"), (9, "small.parquet")] {
+        for (largest, name) in [(u64::MAX, "large.parquet"), (120, "small.parquet")] {
             let path = dir.path().join(name);
-            write_pairs(&path, largest, |sink| sink.write(&pairs(120))).unwrap();
+            let pairs: Vec<Pair> =
+                (0..120).map(|n| Pair::new(n, largest - n, n as u32 % 64)).collect();
+            write_pairs(&path, largest, |sink| sink.write(&pairs)).unwrap();
             let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
             assert_eq!(reader.metadata().num_row_groups(), 3);
             let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
             assert_eq!((rows.len(), rows[70].get_int(2).unwrap()), (120, 6));
             match largest {
-                9 => assert_eq!(rows[70].get_long(0).unwrap(), 70),
+                120 => assert_eq!(rows[70].get_long(1).unwrap(), 50),
                 _ => assert_eq!(rows[70].get_ulong(1).unwrap(), u64::MAX - 70),
             }
         }

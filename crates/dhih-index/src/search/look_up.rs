@@ -73,7 +73,7 @@ fn collect(state: &mut SearchState, distance: u32, candidates: &[Candidate<u32>]
     let (query, own_hash) = (state.query, state.query_hash());
     state.scratch.explanation.candidates += candidates.len() as u64;
     for &Candidate { hash, at: number } in candidates {
-        let Ok(code) = state.segment.code(number) else { continue };
+        let code = state.segment.code(number)?;
         // Another code may have the same tag.
         if hamming::distance(query, code) == distance
             && own_hash ^ linear_hash::of_difference(query, code) == hash

@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use dhih_index::{CodesFormat, Shard};
 use dhih_manual::Manual;
 
-use crate::values::{bytes, positive};
+use crate::values::{bytes, positive, threads};
 pub(crate) use pairs::PairsArgs;
 pub(crate) use rescoring::{RescoringArgs, StoredAs};
 pub(crate) use residence::ResidenceArgs;
@@ -21,7 +21,7 @@ pub(crate) use residence::ResidenceArgs;
 #[command(version, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Number of threads that compute [default: one for each core]
-    #[arg(long, global = true, env = "DHIH_THREADS", value_name = "N", value_parser = positive)]
+    #[arg(long, global = true, env = "DHIH_THREADS", value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -87,7 +87,7 @@ pub(crate) enum Command {
     /// Copy the index as it is now, while it may be changed: a backup that is an index of its own
     #[command(after_help = "Example:\n  dhih-index checkpoint --index idx --out backup")]
     Checkpoint(CheckpointArgs),
-    /// Go on without what is damaged in the log or in the tables, and say what is lost
+    /// Repair a damaged index: leave out what is damaged in the log, rebuild damaged tables, and say what is lost
     #[command(after_help = "Examples:\n  dhih-index salvage --index idx --dry-run\n  \
         dhih-index salvage --index idx")]
     Salvage(SalvageArgs),
@@ -168,7 +168,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, env = "DHIH_SEARCH_OUT", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Search only items of this class, by name or number; repeatable
-    #[arg(long, env = "DHIH_LABEL", value_name = "L")]
+    #[arg(long, env = "DHIH_LABEL", value_name = "L", allow_negative_numbers = true)]
     pub(crate) label: Vec<String>,
     /// Search only these items
     #[arg(long, env = "DHIH_SEARCH_IDS", value_name = "IDS", value_delimiter = ',')]

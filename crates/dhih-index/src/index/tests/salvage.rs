@@ -93,6 +93,23 @@ fn damaged_tables_are_made_anew_and_damaged_codes_are_not_made_up() {
     assert_eq!(held(&reopened(dir.path())), items);
 }
 
+/// The bug: of a manifest with a line feed too many, `verify` said that it is damaged and `salvage` that nothing is.
+#[test]
+fn a_manifest_of_another_text_is_written_anew() {
+    let (numbers, dir) = (&mut Numbers(3), folder());
+    let items = begin(dir.path(), numbers);
+    let path = dir.path().join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}\n")).unwrap();
+    let verify = || Index::open(dir.path()).unwrap().verify();
+    assert!(verify().is_err());
+    assert_eq!(salvage(dir.path(), true).unwrap().rebuilt, [path]);
+    assert!(verify().is_err() && !salvage(dir.path(), false).unwrap().is_sound());
+    verify().unwrap();
+    assert!(salvage(dir.path(), false).unwrap().is_sound());
+    assert_eq!(held(&reopened(dir.path())), items);
+}
+
 /// The bug: a class name with a flipped bit was kept, and got a new checksum with every merge.
 #[test]
 fn a_damaged_class_name_is_not_saved_under_a_new_checksum() {

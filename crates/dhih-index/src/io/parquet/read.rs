@@ -45,6 +45,18 @@ pub(super) struct MultiHot {
     values: Vec<u8>,
 }
 
+impl Rows {
+    /// Gives labels to a file without rows as the names of its columns tell. The number of classes of multi-hot labels is that of the names of
+    /// classes; without these nothing tells it.
+    fn label_as_named(&mut self, metadata: &ParquetMetaData, classes: usize) {
+        let columns = metadata.file_metadata().schema_descr().columns();
+        let has = |name: &str| columns.iter().any(|column| column.path().string() == name);
+        self.single_labels = has("label").then(Vec::new);
+        self.multi_hot =
+            (has("labels") && classes > 0).then(|| MultiHot { classes, values: Vec::new() });
+    }
+}
+
 /// The number of rows, for which only the end of the file is read.
 pub(crate) fn count_rows(path: &Path) -> Result<usize> {
     let reader = open(path)?;
@@ -85,6 +97,10 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
             append(&mut all, group?).map_err(at(path))?;
         }
     }
+    let classes = metadata::parse_classes(text(CLASSES).as_deref()).map_err(at(path))?;
+    if all.count == 0 {
+        all.label_as_named(metadata, classes.len());
+    }
     let Rows { count, width, codes, ids, single_labels, multi_hot, .. } = all;
 
     let columns = if count == 0 { bits::bytes_per_code(bits) } else { width };
@@ -102,7 +118,6 @@ pub(crate) fn read(path: &Path, bits: Option<u32>) -> Result<CodeSet> {
         (None, Some(MultiHot { classes, values })) => Some(Labels::MultiHot { classes, values }),
         (None, None) => None,
     };
-    let classes = metadata::parse_classes(text(CLASSES).as_deref()).map_err(at(path))?;
     let (model_sha256, precision) = (text(MODEL), text(PRECISION));
     Ok(CodeSet { codes, ids, labels, classes, model_sha256, precision, vectors: None })
 }

@@ -1,6 +1,6 @@
 //! Rows of numbers as a Parquet file, row group by row group. The other formats of such files: `io/row_file.rs`.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
 use parquet::data_type::{BoolType, Int32Type, Int64Type};
@@ -9,7 +9,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-use super::write::write_column;
+use super::write::{TOO_LARGE, write_column};
 use crate::io::row_file::{Column, Kind};
 
 /// Rows of a row group. Few in tests, whose files are small.
@@ -20,6 +20,8 @@ pub(crate) struct RowGroups<'a> {
     columns: &'a [Column],
     /// The rows of the next row group, column by column.
     pending: Vec<Vec<u64>>,
+    /// The greatest id that the columns hold.
+    largest: u64,
     writer: SerializedFileWriter<&'a mut (dyn Write + Send)>,
 }
 
@@ -31,7 +33,10 @@ impl<'a> RowGroups<'a> {
         largest: u64,
     ) -> io::Result<Self> {
         // Ids are signed where that is enough: Spark reads unsigned numbers of 64 bits as decimals.
-        let id = if i64::try_from(largest).is_ok() { "" } else { " (INTEGER(64,false))" };
+        let (id, largest) = match i64::try_from(largest) {
+            Ok(_) => ("", i64::MAX.cast_unsigned()),
+            Err(_) => (" (INTEGER(64,false))", u64::MAX),
+        };
         let field = |column: &Column| match column.kind {
             Kind::Id => format!("required int64 {}{id};", column.name),
             Kind::Number => format!("required int32 {};", column.name),
@@ -41,12 +46,15 @@ impl<'a> RowGroups<'a> {
         let schema = parse_message_type(&format!("message rows {{ {fields} }}")).map_err(other)?;
         let properties = Arc::new(WriterProperties::builder().build());
         let writer = SerializedFileWriter::new(out, Arc::new(schema), properties).map_err(other)?;
-        Ok(Self { columns, pending: vec![Vec::new(); columns.len()], writer })
+        Ok(Self { columns, pending: vec![Vec::new(); columns.len()], largest, writer })
     }
 
     /// Adds rows.
     pub(crate) fn write(&mut self, numbers: &[u64]) -> io::Result<()> {
         for row in numbers.chunks_exact(self.columns.len()) {
+            if row.iter().any(|number| *number > self.largest) {
+                return Err(io::Error::new(ErrorKind::InvalidInput, TOO_LARGE));
+            }
             self.pending.iter_mut().zip(row).for_each(|(column, number)| column.push(*number));
             if self.pending.first().is_some_and(|column| column.len() == GROUP) {
                 self.write_group().map_err(other)?;

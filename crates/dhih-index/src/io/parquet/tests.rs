@@ -24,6 +24,7 @@ use crate::codes::labels::Labels;
 use crate::codes::set::CodeSet;
 use crate::error::Error;
 use crate::io::metadata::BITS;
+use crate::io::row_file::{self, Column, Kind};
 
 /// Definition levels, repetition levels and values of a column of lists; an absent list is null.
 fn levels<'a, T: Copy + 'a>(
@@ -92,6 +93,36 @@ fn there_and_back(set: &CodeSet) -> CodeSet {
     let path = dir.path().join("codes.parquet");
     set.write(&path).unwrap();
     CodeSet::read(&path, None).unwrap()
+}
+
+/// The bug: an id that was greater than announced became a negative number.
+#[test]
+fn ids_are_no_greater_than_was_told() {
+    let part = |id| CodeSet { ids: Some(vec![id]), ..set(8, 1) };
+    let mut parts = ParquetCodes::new(Vec::new(), &part(5), &[]).unwrap();
+    parts.write(&part(i64::MAX as u64), &[]).unwrap();
+    let refused = parts.write(&part(1 << 63), &[]).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.parquet");
+    let columns = [Column { name: "id", kind: Kind::Id }];
+    let written = row_file::write(&path, &columns, 5, |rows| rows.write(&[7, 1 << 63]));
+    assert!(written.unwrap_err().with_causes().contains("2^63") && !path.exists());
+}
+
+/// The bug: an index that was built of a file without rows had no labels, and refused the labelled items that were added.
+#[test]
+fn a_file_without_rows_has_the_labels_that_its_columns_name() {
+    let labels = |labels, classes: &[&str]| {
+        let classes = classes.iter().map(|name| (*name).to_owned()).collect();
+        there_and_back(&CodeSet { labels: Some(labels), classes, ..set(16, 0) }).labels
+    };
+    let multi_hot = || Labels::MultiHot { classes: 2, values: Vec::new() };
+    assert_eq!(labels(Labels::Single(Vec::new()), &[]), Some(Labels::Single(Vec::new())));
+    assert_eq!(labels(multi_hot(), &["a", "b"]), Some(multi_hot()));
+    // Nothing tells how many classes there are.
+    assert_eq!(labels(multi_hot(), &[]), None);
+    assert_eq!(there_and_back(&set(16, 0)).labels, None);
 }
 
 #[test]

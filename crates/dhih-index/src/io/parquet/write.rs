@@ -58,7 +58,13 @@ type Written<T> = std::result::Result<T, ParquetError>;
 pub struct ParquetCodes<W: Write + Send> {
     writer: SerializedFileWriter<W>,
     texts: usize,
+    /// Whether the column of ids has no sign.
+    large_ids: bool,
 }
+
+/// The refusal of an id that a column of signed numbers would hold as a negative one.
+pub(super) const TOO_LARGE: &str =
+    "an id is 2^63 or more, and none as large was told of when the file was begun";
 
 impl<W: Write + Send> ParquetCodes<W> {
     /// Begins a file. Its parts must have the bits, the classes, the model and the form of labels of `like`, and no id greater than the
@@ -73,7 +79,7 @@ impl<W: Write + Send> ParquetCodes<W> {
     /// Adds items, with a text for each in every further column.
     ///
     /// # Errors
-    /// When the writer fails, items have no ids, or there are fewer texts than items.
+    /// When the writer fails, items have no ids or a greater one than was told of, or there are fewer texts than items.
     pub fn write(&mut self, part: &CodeSet, texts: &[Vec<Option<String>>]) -> io::Result<()> {
         let rows = part.codes.len();
         let fit = part.ids.as_ref().is_some_and(|ids| ids.len() == rows)
@@ -83,6 +89,9 @@ impl<W: Write + Send> ParquetCodes<W> {
             let reason =
                 "a part of a file needs an id for each item, and as many texts in each column";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        if !self.large_ids && has_large_ids(part) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, TOO_LARGE));
         }
         self.write_rows(part, 0..rows, texts).map_err(io::Error::other)
     }
@@ -105,9 +114,9 @@ impl<W: Write + Send> ParquetCodes<W> {
         };
         let words: String = (0..words).map(word).collect();
         // Ids are signed where that is enough: Spark reads unsigned numbers of 64 bits as decimals.
-        let large = like.ids.iter().flatten().any(|id| i64::try_from(*id).is_err());
+        let large_ids = has_large_ids(like);
         let id =
-            if large { "required int64 id (INTEGER(64,false));" } else { "required int64 id;" };
+            if large_ids { "required int64 id (INTEGER(64,false));" } else { "required int64 id;" };
         let text = |name: &&str| format!("optional binary {name} (STRING);");
         let further: String = texts.iter().map(text).collect();
         let schema =
@@ -127,7 +136,7 @@ impl<W: Write + Send> ParquetCodes<W> {
             .build();
         let schema = Arc::new(parse_message_type(&schema)?);
         let writer = SerializedFileWriter::new(out, schema, Arc::new(properties))?;
-        Ok(Self { writer, texts: texts.len() })
+        Ok(Self { writer, texts: texts.len(), large_ids })
     }
 
     /// Writes some rows as a row group.
@@ -157,6 +166,11 @@ impl<W: Write + Send> fmt::Debug for ParquetCodes<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ParquetCodes").field("texts", &self.texts).finish_non_exhaustive()
     }
+}
+
+/// Whether a signed number of 64 bits does not hold all ids.
+fn has_large_ids(set: &CodeSet) -> bool {
+    set.ids.iter().flatten().any(|id| i64::try_from(*id).is_err())
 }
 
 fn write_group<W: Write + Send>(

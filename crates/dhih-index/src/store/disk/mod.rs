@@ -1,6 +1,6 @@
 //! Everything that changes the disk, and nothing else. A whole file appears under its final name only when it is complete and
 //! durable: it is written under a temporary name, synced, renamed, and the directory is synced. The write-ahead log grows at its end
-//! (`append.rs`). A test can let every step fail (`fault.rs`) or record all of them and replay what a loss of power would leave
+//! (`append.rs`). A device or a pipe is written to as it is. A test can let every step fail (`fault.rs`) or record all of them and replay what a loss of power would leave
 //! (`journal.rs`). What the files hold is the caller's business.
 
 mod append;
@@ -27,7 +27,7 @@ pub(crate) const TEMPORARY: &str = ".dhih-tmp";
 const BUFFER: usize = 1 << 18;
 
 /// Writes a file through `content`. On any failure the old file remains, or none. Removes temporary files that an interrupted process left
-/// for the same file.
+/// for the same file. Of a symbolic link, the file that it names is written. A device or a pipe gets the bytes as they come.
 pub(crate) fn write(
     path: &Path,
     content: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
@@ -39,6 +39,13 @@ fn try_write(
     path: &Path,
     content: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
 ) -> io::Result<()> {
+    let linked = match fs::metadata(path) {
+        // The rename of a finished file would put it in the place of the device or the pipe.
+        Ok(found) if !found.is_file() && !found.is_dir() => return write_through(path, content),
+        Ok(_) if path.is_symlink() => Some(fs::canonicalize(path)?),
+        _ => None,
+    };
+    let path = linked.as_deref().unwrap_or(path);
     let Some(name) = path.file_name() else {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
     };
@@ -51,6 +58,17 @@ fn try_write(
     drop(out);
     new.sync()?;
     new.rename(path)
+}
+
+/// Writes into a device or a pipe.
+fn write_through(
+    path: &Path,
+    content: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
+) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    let mut out = BufWriter::with_capacity(BUFFER, file);
+    content(&mut out)?;
+    out.flush()
 }
 
 /// The directory of a file.

@@ -28,6 +28,29 @@ fn a_failed_write_leaves_the_old_file_and_nothing_else() {
     assert!(write(Path::new("/"), |_| Ok(())).is_err());
 }
 
+/// The bug: `--out /dev/null` of a user that may write to `/dev` replaced the device by a file.
+#[cfg(unix)]
+#[test]
+fn devices_and_links_stay_what_they_are() {
+    use std::os::unix::fs::symlink;
+
+    let dir = tempfile::tempdir().unwrap();
+    let [device, link, file] = ["device", "link", "file"].map(|name| dir.path().join(name));
+    symlink("/dev/null", &device).unwrap();
+    symlink("file", &link).unwrap();
+    for text in [b"old", b"new"] {
+        fs::write(&file, b"before").unwrap();
+        for path in [&device, &link] {
+            write(path, |out| out.write_all(text)).unwrap();
+            assert!(path.is_symlink());
+        }
+        assert_eq!(fs::read(&file).unwrap(), text);
+    }
+    let failed = write(&link, |_| Err(io::Error::other("no space")));
+    assert!(failed.is_err() && fs::read(&link).unwrap() == b"new");
+    assert_eq!(names(dir.path()), ["device", "file", "link"]);
+}
+
 #[test]
 fn what_a_killed_process_left_goes_and_what_another_is_writing_stays() {
     let dir = tempfile::tempdir().unwrap();

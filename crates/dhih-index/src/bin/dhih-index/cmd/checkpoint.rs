@@ -14,7 +14,7 @@ pub(crate) fn run(args: &CheckpointArgs) -> Result<()> {
     let (codes, generation) = (index.len(), index.generation());
     let mut out = io::stdout().lock();
     if args.on.json {
-        let (id, dir) = (index.id(), &args.out);
+        let (id, dir) = (index.id(), args.out.to_string_lossy());
         writeln!(
             out,
             "{}",

@@ -18,8 +18,12 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string(info)?)?;
         return Ok(());
     }
-    let substrings: Vec<_> =
+    let lengths: Vec<_> =
         info.substrings.iter().map(|substring| substring.bits().to_string()).collect();
+    let substrings = match lengths.len() {
+        0 => "none".to_owned(),
+        number => format!("{number} of {} bits", lengths.join(", ")),
+    };
     let model = info.model_sha256.as_deref().unwrap_or("unknown");
     writeln!(out, "bits        {}", info.bits)?;
     writeln!(out, "codes       {} ({} different)", info.codes, info.distinct)?;
@@ -29,7 +33,7 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
         writeln!(out, "vectors     {dims} numbers, {number_type}")?;
     }
     writeln!(out, "model       {model}")?;
-    writeln!(out, "substrings  {} of {} bits", info.substrings.len(), substrings.join(", "))?;
+    writeln!(out, "substrings  {substrings}")?;
     if let Some(prospects) = info.prospects {
         writeln!(out, "good for    {}", good_for(prospects))?;
     }
@@ -46,11 +50,31 @@ pub(crate) fn print(info: &Info, json: bool) -> Result<()> {
 fn good_for(prospects: Prospects) -> String {
     let Prospects { radius, radius_us, neighbour, nearest_us, scan_us, .. } = prospects;
     let within = match radius {
-        Some(radius) => format!("radius up to {radius} ({radius_us:.0} us at most)"),
+        Some(0) => "equal codes".into(),
+        Some(radius) => format!("radius up to {radius} ({} us at most)", micros(radius_us)),
         None => "no radius".into(),
     };
     let nearest = if nearest_us < scan_us { "by tables" } else { "by a scan" };
     format!(
-        "{within}; the 10 nearest, about {neighbour:.0} bits away, {nearest} ({nearest_us:.0} us); a scan takes {scan_us:.0} us"
+        "{within}; the 10 nearest, about {neighbour:.0} bits away, {nearest} ({} us); a scan takes {} us",
+        micros(nearest_us),
+        micros(scan_us)
     )
+}
+
+/// An estimate in microseconds. A small index takes less than one, which should not read as 0.
+fn micros(us: f64) -> String {
+    let digits = if us < 10.0 { 2 } else { 0 };
+    format!("{us:.digits$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::micros;
+
+    #[test]
+    fn estimates_of_small_indexes_are_not_printed_as_zero() {
+        assert_eq!(micros(0.0449), "0.04");
+        assert_eq!(micros(1869.4), "1869");
+    }
 }

@@ -12,14 +12,16 @@ use crate::hint::failure;
 /// Classes that a message lists before it stops.
 const LISTED: usize = 20;
 
-/// The number of the class that `--label` names.
-pub(crate) fn number_of(text: &str, index: &Index) -> Result<i64> {
+/// The number of the class that `--label` names, or the numbers of all classes that have this name.
+pub(crate) fn numbers_of(text: &str, index: &Index) -> Result<Vec<i64>> {
     let classes = index.classes();
-    // Names are compared in Unicode normal form C, because the name of a class folder may spell an accent as a separate character.
-    let is_named = |class: &String| class.nfc().eq(text.nfc());
-    let exact = classes.iter().position(|class| class == text);
-    if let Some(class) = exact.or_else(|| classes.iter().position(is_named)) {
-        return Ok(class as i64);
+    let mut named: Vec<i64> = numbers_where(classes, |class| class == text);
+    if named.is_empty() {
+        // In Unicode normal form C, because the name of a class folder may spell an accent as a separate character.
+        named = numbers_where(classes, |class| class.nfc().eq(text.nfc()));
+    }
+    if !named.is_empty() {
+        return Ok(named);
     }
     let number = text.parse::<i64>().ok();
     let is_known = match number {
@@ -30,9 +32,13 @@ pub(crate) fn number_of(text: &str, index: &Index) -> Result<i64> {
         None => false,
     };
     match number {
-        Some(number) if is_known => Ok(number),
+        Some(number) if is_known => Ok(vec![number]),
         _ => Err(refusal(text, index)),
     }
+}
+
+fn numbers_where(classes: &[String], is_named: impl Fn(&str) -> bool) -> Vec<i64> {
+    (0..).zip(classes).filter(|(_, class)| is_named(class)).map(|(number, _)| number).collect()
 }
 
 /// Whether an item has this label.
@@ -45,7 +51,8 @@ fn refusal(text: &str, index: &Index) -> anyhow::Error {
     let message = format!("no class of the index is named or numbered {text}");
     let classes = index.classes();
     if !classes.is_empty() {
-        let names = listed(classes.iter().enumerate().map(|(i, name)| format!("{name} ({i})")));
+        let named = |(i, name): (usize, &String)| format!("{} ({i})", printable(name));
+        let names = listed(classes.iter().enumerate().map(named));
         return failure(message, format!("give `--label` one of {names}"));
     }
     let numbers = numbers_of_items(index);
@@ -82,7 +89,10 @@ fn listed(all: impl ExactSizeIterator<Item = String>) -> String {
 
 /// The names of an item's classes, or their numbers where they have no names.
 pub(crate) fn text_of(id: u64, index: &Index) -> String {
-    let name = |class: usize| index.classes().get(class).cloned().unwrap_or(class.to_string());
+    let name = |class: usize| match index.classes().get(class) {
+        Some(name) => printable(name),
+        None => class.to_string(),
+    };
     match index.label(id) {
         Some(Label::Single(label)) => usize::try_from(label).map_or(label.to_string(), name),
         Some(Label::MultiHot(columns)) => {
@@ -90,5 +100,31 @@ pub(crate) fn text_of(id: u64, index: &Index) -> String {
             set.map(|(class, _)| name(class)).collect::<Vec<_>>().join(", ")
         }
         _ => String::new(),
+    }
+}
+
+/// A name without line breaks and other characters that would control the terminal: these are written as `\u{1b}`.
+fn printable(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character.is_control() {
+            true => text.extend(character.escape_unicode()),
+            false => text.push(character),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bugs: a search by a name that two classes have left out the items of the second, and names were sent to the terminal as they are.
+    #[test]
+    fn equal_names_are_found_together_and_none_controls_the_terminal() {
+        let classes = ["a", "caf\u{e9}", "a", "cafe\u{301}"].map(str::to_owned);
+        assert_eq!(numbers_where(&classes, |class| class == "a"), [0, 2]);
+        assert_eq!(numbers_where(&classes, |class| class.nfc().eq("caf\u{e9}".nfc())), [1, 3]);
+        assert_eq!(printable("\u{1b}[31mré\nd"), "\\u{1b}[31mré\\u{a}d");
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &PairsArgs) -> Result<()> {
     let others = other.as_ref().map(Index::len);
     let mut stdout = io::stdout().lock();
     if args.on.json {
-        let of = json!({"pairs": pairs, "items": items, "against": others, "radius": radius, "out": args.out});
+        let of = json!({"pairs": pairs, "items": items, "against": others, "radius": radius, "out": args.out.to_string_lossy()});
         writeln!(stdout, "{of}")?;
     } else {
         let seconds = start.elapsed().as_secs_f64();
@@ -57,7 +57,7 @@ fn print_groups(args: &PairsArgs, index: &Index, groups: &[Group], took: Duratio
     if args.on.json {
         let summary = json!({
             "groups": count, "grouped": grouped, "beside_kept": grouped - count, "largest_group": largest,
-            "largest_diameter": diameter, "items": items, "radius": radius, "out": args.out,
+            "largest_diameter": diameter, "items": items, "radius": radius, "out": args.out.to_string_lossy(),
         });
         writeln!(stdout, "{summary}")?;
     } else {

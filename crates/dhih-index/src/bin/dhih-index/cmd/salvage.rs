@@ -1,6 +1,7 @@
 //! `dhih-index salvage`: makes a damaged index usable again, and says what is lost.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use dhih_index::{LostBytes, Salvage};
@@ -32,7 +33,9 @@ pub(crate) fn run(args: &SalvageArgs) -> Result<()> {
         )?;
     }
     for file in &salvage.rebuilt {
-        writeln!(out, "rebuilt  the tables of {}: nothing of it is lost", file.display())?;
+        let is_manifest = file.extension().is_some_and(|kind| kind == "json");
+        let what = if is_manifest { "the text" } else { "the tables" };
+        writeln!(out, "rebuilt  {what} of {}: nothing of it is lost", file.display())?;
     }
     writeln!(out, "saved    {} records of the log, {} codes", salvage.records, salvage.codes)?;
     if let Some(kept) = &salvage.kept {
@@ -48,14 +51,15 @@ pub(crate) fn run(args: &SalvageArgs) -> Result<()> {
 }
 
 fn as_json(salvage: &Salvage, dry_run: bool) -> serde_json::Value {
-    let lost = |lost: &LostBytes| json!({"file": lost.file, "offset": lost.offset, "bytes": lost.bytes, "changes": lost.records});
+    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let lost = |lost: &LostBytes| json!({"file": text(&lost.file), "offset": lost.offset, "bytes": lost.bytes, "changes": lost.records});
     json!({
         "sound": salvage.is_sound(),
         "dry_run": dry_run,
         "codes": salvage.codes,
         "records": salvage.records,
         "lost": salvage.lost.iter().map(lost).collect::<Vec<_>>(),
-        "rebuilt": salvage.rebuilt,
-        "kept": salvage.kept,
+        "rebuilt": salvage.rebuilt.iter().map(text).collect::<Vec<_>>(),
+        "kept": salvage.kept.as_ref().map(text),
     })
 }

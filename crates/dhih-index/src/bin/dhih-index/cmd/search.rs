@@ -72,8 +72,9 @@ pub(crate) fn note_rate(count: usize, start: Instant, isa: &str) {
 pub(crate) fn filter(args: &SearchArgs, index: &Index) -> Result<Option<Filter>> {
     let mut filter = Filter::default();
     if !args.label.is_empty() {
-        let number = |text: &String| labels::number_of(text, index);
-        filter = filter.labels(args.label.iter().map(number).collect::<Result<Vec<i64>>>()?);
+        let numbers = |text: &String| labels::numbers_of(text, index);
+        let numbers: Vec<Vec<i64>> = args.label.iter().map(numbers).collect::<Result<_>>()?;
+        filter = filter.labels(numbers.concat());
     }
     if !args.ids.is_empty() {
         filter = filter.ids(args.ids.iter().copied());
