@@ -35,6 +35,7 @@ mod file_identity;
 mod http;
 mod import;
 mod items;
+mod json_object;
 mod operation;
 #[cfg(feature = "postgres")]
 pub mod postgres;

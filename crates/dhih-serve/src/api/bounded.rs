@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-/// Reads a list and keeps up to `MOST + 1` elements. The additional element shows the caller that the list is too long.
+use crate::json_object::JsonObject;
+
+/// Reads a list of objects and keeps up to `MOST + 1` of them. The additional element shows the caller that the list is too long.
 pub(super) fn list<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -21,7 +23,8 @@ where
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-            sequence::<_, _, MOST>(list)
+            let objects = sequence::<_, JsonObject<T>, MOST>(list)?;
+            Ok(objects.into_iter().map(|JsonObject(element)| element).collect())
         }
     }
 
@@ -58,5 +61,6 @@ mod tests {
         assert_eq!(most, [MAX_BATCH + 1; 3]);
         assert!(serde_json::from_str::<BatchBody>("{\"queries\":[{}").is_err());
         assert!(serde_json::from_str::<BatchBody>("{}").is_err());
+        assert!(serde_json::from_str::<BatchBody>("{\"queries\":[[\"00\"]]}").is_err());
     }
 }

@@ -82,6 +82,11 @@ pub(crate) enum CollectionError {
     Follower,
     #[error("there is a collection {0} already: remove it first, or give this one another name")]
     Exists(CollectionName),
+    /// The folder has it, but it could not be opened, or came after the last reload.
+    #[error(
+        "there is something called {0} in the folder of the collections that is not served: take it away, mend it and reload, or give this one another name"
+    )]
+    NotServed(CollectionName),
     #[error("there is no collection {0}")]
     Unknown(CollectionName),
     #[error("the collection {0} was named when the service was started, and is not removed by it")]
@@ -177,8 +182,11 @@ impl Collections {
     ) -> Result<Arc<AppState>, CollectionError> {
         let folder = self.writable_folder()?;
         let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.get(name.as_str()).is_some() || folder.has(name) {
+        if self.get(name.as_str()).is_some() {
             return Err(CollectionError::Exists(name.clone()));
+        }
+        if folder.has(name) {
+            return Err(CollectionError::NotServed(name.clone()));
         }
         match template {
             Template::Codes { bits } => {

@@ -211,7 +211,7 @@ impl ApiError {
             Self::ExternalIdTaken { external_id, id } => (
                 StatusCode::CONFLICT,
                 "external_id_taken",
-                format!("item {id} has the external id {external_id:?} already: delete it first, or replace it with `?upsert=true`"),
+                format!("item {id} has the external id {external_id:?} already: delete it first, or replace it with `?upsert=true` and without another id"),
             ),
             Self::KeyReused => (
                 StatusCode::UNPROCESSABLE_ENTITY,

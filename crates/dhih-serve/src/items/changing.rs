@@ -139,6 +139,9 @@ impl LocalItems {
             return Err(Error::index(&self.dir, error));
         }
         self.index.store(Arc::new(writer.snapshot()));
+        if let Some(catalogue) = self.catalogue() {
+            catalogue.note_index_caught_up();
+        }
         Ok(())
     }
 

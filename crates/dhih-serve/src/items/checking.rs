@@ -55,6 +55,7 @@ pub fn check_index(dir: &Path) -> Result<Checked> {
         return Ok(checked);
     }
     let catalogue = &Catalogue::open_unchanged(dir)?;
+    catalogue.verify()?;
     let (index, shape) = (&index, &ItemShape::of(&index));
     let Difference { outdated, removed, displaced } =
         Comparison { index, catalogue, shape }.of_all()?;
@@ -89,6 +90,42 @@ mod tests {
         let files = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
         let content = |path| std::fs::read(path).unwrap();
         files.map(|it| (it.file_name().into_string().unwrap(), content(it.path()))).collect()
+    }
+
+    /// The bugs: the checksums of the catalogue were not looked at, and where its library gave up, the program ended with a panic.
+    #[test]
+    fn a_damaged_catalogue_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = CodeSet::new(Codes::new(8, vec![1, 2]).unwrap());
+        IndexBuilder::default().build(&set, dir.path()).unwrap();
+        let catalogue = Catalogue::open(dir.path()).unwrap();
+        let entry = |id| {
+            let record = Record { code: "07".into(), ..Record::default() };
+            let (thumbnail, digest, replaced, attributes) = (vec![1; 3000], None, None, None);
+            Entry { id, record, thumbnail, digest, replaced, attributes }
+        };
+        let added: Vec<Entry> = (7..40).map(entry).collect();
+        catalogue.commit(&Change { added: &added, ..Change::default() }).unwrap();
+        drop(catalogue);
+        assert!(check_index(dir.path()).is_ok());
+        let file = dir.path().join(FILE);
+        let whole = std::fs::read(&file).unwrap();
+        let is_refused = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            let refused = |checked: Result<(), Error>| match checked {
+                Ok(()) => false,
+                Err(Error::Catalogue { .. }) => true,
+                Err(other) => panic!("{other:?}"),
+            };
+            // The service may start where it does not read the damaged page.
+            refused(Catalogue::open_unchanged(dir.path()).map(drop));
+            refused(check_index(dir.path()).map(drop))
+        };
+        let thumbnail = whole.windows(3000).position(|bytes| bytes == [1; 3000]).unwrap();
+        let mut damaged = whole.clone();
+        damaged[thumbnail + 1500] ^= 0xff;
+        assert!(is_refused(&damaged), "a damaged thumbnail");
+        assert!(is_refused(&whole[..whole.len() - 10]), "a file that was cut off");
     }
 
     /// The bug: the catalogue was opened for writing, which creates tables and removes the file of an interrupted compaction.

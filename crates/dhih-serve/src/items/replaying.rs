@@ -123,7 +123,10 @@ impl LocalItems {
     ) -> Result<()> {
         match outstanding(catalogue, &self.index(), &self.shape)? {
             Some(batch) => self.apply(state, &batch),
-            None => Ok(()),
+            None => {
+                catalogue.note_index_caught_up();
+                Ok(())
+            }
         }
     }
 

@@ -3,13 +3,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use dhih_index::{Filter, Index, Selection};
+use dhih_index::{Filter, Index, Selection, to_hex};
 
 use super::LocalItems;
 use super::metadata::{IdSet, MetadataFilter};
 
-/// The most memory of cached selections in bytes, at one bit for each item of the index.
-const MEMORY: usize = 64 << 20;
+/// The most memory of cached selections in bytes; a single one is kept in any case.
+const MEMORY: usize = 128 << 20;
 /// The most cached selections.
 const MOST: usize = 64;
 
@@ -42,10 +42,18 @@ impl LocalItems {
             return selection;
         }
         let mut filter = match (&wanted.metadata, self.catalogue()) {
-            (Some(metadata), Some(catalogue)) => match catalogue.matching(metadata) {
-                IdSet::Of(ids) => Filter::of_ids(ids),
-                IdSet::AllBut(ids) => Filter::all_but(ids),
-            },
+            (Some(metadata), Some(catalogue)) => {
+                let mut passing = catalogue.matching(metadata);
+                // Compare after the postings were read: whatever changes them is noted before.
+                if catalogue.is_ahead_of_index() || !self.index().is_same_snapshot(index) {
+                    let code_of = |id| index.code(id).map(to_hex);
+                    passing = catalogue.matching_before(passing, metadata, code_of);
+                }
+                match passing {
+                    IdSet::Of(ids) => Filter::of_ids(ids),
+                    IdSet::AllBut(ids) => Filter::all_but(ids),
+                }
+            }
             _ => Filter::default(),
         };
         if let Some(labels) = &wanted.labels {
@@ -74,12 +82,17 @@ impl Selections {
     }
 
     fn keep(&self, new: Remembered) {
-        let bytes = new.selection.index().len() / 8 + 1;
-        let most = (MEMORY / bytes).clamp(1, MOST);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|it| it.wanted != new.wanted);
-        let excess = (kept.len() + 1).saturating_sub(most);
-        kept.drain(..excess);
         kept.push(new);
+        let mut memory = 0;
+        let fits = |it: &&Remembered| {
+            memory += it.selection.memory();
+            memory <= MEMORY
+        };
+        // The most recently used ones stay.
+        let staying = kept.iter().rev().take(MOST).take_while(fits).count().max(1);
+        let excess = kept.len() - staying;
+        kept.drain(..excess);
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dhih_index::{CodeSet, Codes, IndexBuilder, Labels};
+use dhih_index::{CodeSet, Codes, Index, IndexBuilder, Labels};
 
 use super::catalogue::{Change, Entry, Record};
 use super::*;
@@ -95,6 +95,48 @@ fn what_was_kept_with_an_item_that_is_refused_is_not_found() {
     let items = open(dir.path());
     assert_eq!(items.catalogue().unwrap().fields(), fields);
     assert_eq!(kept(&items), ["\"a\" 1"]);
+}
+
+/// The bug: the catalogue has a change before the index has it, so that a search in between found an item of the earlier index by metadata of
+/// the later one, and a deleted item by a filter that excluded it.
+#[test]
+fn a_filter_selects_by_what_the_items_of_a_snapshot_had() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let items = open(dir.path());
+    let fields = metadata::Fields::default().with(&["camera=keyword".parse().unwrap()]).unwrap();
+    items.declare(&fields).unwrap();
+    let with = |id, code, value: Option<&str>| NewItem {
+        id: ItemId::Upserted(Some(id)),
+        attributes: Some(Attributes {
+            external_id: None,
+            ..value.map(keyword).unwrap_or_default()
+        }),
+        ..item(code, 0)
+    };
+    items.add(vec![with(0, 9, Some("a")), with(1, 8, None), with(2, 7, Some("a"))]).unwrap();
+    let selected = |index: &Index, filter: &str| {
+        let metadata = Some(metadata::MetadataFilter::parse(filter, &fields).unwrap());
+        items.select(index, &Wanted { labels: None, metadata }).ids_from(0, 9)
+    };
+    let (a, not_a, b) = (
+        r#"{"must": [{"field": "camera", "equals": "a"}]}"#,
+        r#"{"must_not": [{"field": "camera", "equals": "a"}]}"#,
+        r#"{"must": [{"field": "camera", "equals": "b"}]}"#,
+    );
+    let earlier = items.index();
+    let found = |index: &Index| [a, not_a, b].map(|filter| selected(index, filter));
+    let before = [vec![0, 2], vec![1], vec![]];
+    assert_eq!(found(&earlier), before);
+    items.remove(2).unwrap();
+    assert_eq!(found(&earlier), before, "an item is deleted");
+    items.add(vec![with(0, 6, Some("b")), with(1, 5, Some("b"))]).unwrap();
+    assert_eq!(found(&earlier), before, "items are replaced");
+    assert_eq!(found(&items.index()), [vec![], vec![0, 1], vec![0, 1]]);
+    // Later metadata of an item that is the same count at once.
+    let camera = metadata::Metadata::new(serde_json::json!({"camera": "a"})).unwrap();
+    items.keep(vec![Kept { id: 1, external_id: None, metadata: camera }]).unwrap();
+    assert_eq!(found(&items.index()), [vec![1], vec![0], vec![0]]);
 }
 
 /// The bug: each item was compared with the disk alone, so that an import gave one external id to two items.

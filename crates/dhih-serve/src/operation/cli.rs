@@ -152,7 +152,7 @@ pub struct ImportArgs {
 /// Flags of the service.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// TOML file with any of these settings by name, such as `bind = \"127.0.0.1:80\"`; flags and environment override it
+    /// TOML file with any of these settings by name, such as `bind = "127.0.0.1:80"`; flags and environment override it
     #[arg(long, env = "DHIH_SERVE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Run directory, as `dhih-train` writes it: its model makes codes of pictures [default: runs/latest, without --index and --codec]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::try_join_all;
 use serde::Deserialize;
@@ -39,8 +40,9 @@ struct ListedOne {
 }
 
 impl Following {
-    /// Fetches the first snapshot of each collection of which there is no copy yet. Retries until the primary answers. Returns the followers
-    /// by the names of their collections, without those that the primary does not let anybody follow.
+    /// Fetches the first snapshot of each collection of which there is no copy yet. Retries until there is a copy of one collection at least.
+    /// Returns the followers by the names of their collections, without those that the primary does not let anybody follow, and without those
+    /// of which the primary gave no copy in several attempts.
     ///
     /// # Errors
     /// When a directory cannot be created, read or renamed.
@@ -48,7 +50,7 @@ impl Following {
         let (primary, folder) = match self {
             Self::One(follower) => {
                 let mut pauses = Pauses::default();
-                while let Begun::Refused(error) = follower.begin().await? {
+                while let Begun::WithoutCopy(error) = follower.begin(|| false).await? {
                     tracing::warn!(%error, "the primary refuses a follower; it is tried again");
                     pauses.wait().await;
                 }
@@ -58,13 +60,14 @@ impl Following {
         };
         fs::create_dir_all(&folder).map_err(|source| Error::written(&folder, source))?;
         let mut followers = Vec::new();
-        for name in names(&primary, copies(&folder)?).await {
+        let copies = copies(&folder)?;
+        let has_copy = AtomicBool::new(!copies.is_empty());
+        for name in names(&primary, copies).await {
             let place = Place::new(&folder.join(name.as_str()).join(INDEX))?;
             followers.push((name.clone(), Follower::new(primary.of_collection(&name), place)));
         }
-        let begun =
-            try_join_all(followers.into_iter().map(|(name, follower)| begin(name, follower)))
-                .await?;
+        let begin_one = |(name, follower)| begin(name, follower, &has_copy);
+        let begun = try_join_all(followers.into_iter().map(begin_one)).await?;
         Ok(begun.into_iter().flatten().collect())
     }
 }
@@ -81,14 +84,19 @@ fn copies(folder: &Path) -> Result<Vec<CollectionName>> {
     Ok(copies)
 }
 
-/// Begins to follow one of several collections. Returns `None` if the primary refuses it, which must not keep the others from being served.
+/// Begins to follow one of several collections. Returns `None` if the primary refuses it, or was lost before there was a copy: neither may
+/// keep the others from being served. `has_copy` says whether there is a copy of any of them.
 async fn begin(
     name: CollectionName,
     follower: Follower,
+    has_copy: &AtomicBool,
 ) -> Result<Option<(CollectionName, Follower)>> {
-    match follower.begin().await? {
-        Begun::WithCopy => Ok(Some((name, follower))),
-        Begun::Refused(error) => {
+    match follower.begin(|| has_copy.load(Ordering::Relaxed)).await? {
+        Begun::WithCopy => {
+            has_copy.store(true, Ordering::Relaxed);
+            Ok(Some((name, follower)))
+        }
+        Begun::WithoutCopy(error) => {
             tracing::error!(%error, collection = %name, "this collection is not followed; the next start tries it again");
             Ok(None)
         }

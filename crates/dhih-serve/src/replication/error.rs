@@ -8,6 +8,9 @@ use super::frame::FrameError;
 use crate::Error;
 use crate::items::ReplayError;
 
+/// The code of a primary that does not have the collection, or has it no more.
+pub(crate) const NO_COLLECTION: &str = "no_collection";
+
 /// Why following failed. The follower tries again after each of these errors, unless its items were promoted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FollowError {
@@ -62,7 +65,8 @@ impl FollowError {
             Self::Refused { code, .. } => match &**code {
                 "no_journal" => "no_journal",
                 "unauthorized" | "forbidden" => "unauthorized",
-                "no_collection" | "not_found" => "not_found",
+                NO_COLLECTION => NO_COLLECTION,
+                "not_found" => "not_found",
                 "superseded" => "superseded",
                 _ => "refused",
             },
@@ -83,7 +87,7 @@ impl FollowError {
         let Self::Refused { status, code, .. } = self else { return false };
         matches!(
             (*status, &**code),
-            (401 | 403 | 422, _) | (404, "no_collection") | (409, "superseded")
+            (401 | 403 | 422, _) | (404, NO_COLLECTION) | (409, "superseded")
         )
     }
 

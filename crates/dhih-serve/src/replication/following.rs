@@ -22,6 +22,9 @@ use crate::items::{LocalItems, ReplayError};
 /// The pause after the first failure, and the longest pause. The pause doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The attempts to fetch the first snapshot of a collection while other collections wait to be served: with the pauses between them, about
+/// 13 seconds of a primary that cannot be reached.
+const MOST_ATTEMPTS: usize = 8;
 /// The most changes that are applied as one group, and the most bytes of their payloads.
 const MOST: usize = 4096;
 const BYTES: usize = 8 << 20;
@@ -37,8 +40,8 @@ pub(crate) struct Follower {
 pub(crate) enum Begun {
     /// There is a copy, which can be served.
     WithCopy,
-    /// The primary does not let anybody follow, and will not until somebody changes that.
-    Refused(FollowError),
+    /// There is no copy. The primary does not let anybody follow, and will not until somebody changes that; or it was tried often enough.
+    WithoutCopy(FollowError),
 }
 
 impl Follower {
@@ -48,23 +51,28 @@ impl Follower {
         Self { primary, place, status }
     }
 
-    /// Fetches the first snapshot if there is no copy yet. Retries until the primary answers.
+    /// Fetches the first snapshot if there is no copy yet. Retries until the primary answers, or [`MOST_ATTEMPTS`] times if
+    /// `may_do_without` says then that others need not wait for it.
     ///
     /// # Errors
     /// When a directory cannot be renamed.
-    pub(crate) async fn begin(&self) -> crate::Result<Begun> {
+    pub(crate) async fn begin(&self, may_do_without: impl Fn() -> bool) -> crate::Result<Begun> {
         if self.place.recover()? {
             return Ok(Begun::WithCopy);
         }
-        let mut pauses = Pauses::default();
+        let (mut pauses, mut failures) = (Pauses::default(), 0);
         loop {
             match fetch(&self.primary, &self.place, &Lineage::default()).await {
                 Ok(_) => {
                     block_in_place(|| self.place.put())?;
                     return Ok(Begun::WithCopy);
                 }
-                Err(error) if error.is_definite_refusal() => return Ok(Begun::Refused(error)),
+                Err(error) if error.is_definite_refusal() => return Ok(Begun::WithoutCopy(error)),
                 Err(error) => {
+                    failures += 1;
+                    if failures >= MOST_ATTEMPTS && may_do_without() {
+                        return Ok(Begun::WithoutCopy(error));
+                    }
                     tracing::warn!(%error, "no snapshot of the primary yet; it is tried again");
                     self.status.lost(error.code());
                 }

@@ -205,7 +205,7 @@ function wayOut(error) {
   if (["unknown_label", "invalid_filter"].includes(error.code)) return ["Clear the filter", clearFilter];
   if (error.code === "unauthorized" && state.query) return ["Enter a key", search];
   if (error.again && state.query) return ["Try again", search];
-  if (state.query?.by === "text") return ["Say it in other words", () => $("words-text").select()];
+  if (state.query?.by === "text" && can("text")) return ["Say it in other words", () => $("words-text").select()];
   if (!can("image")) return ["Look for something else", () => $("ask-text").focus()];
   return ["Choose another image", () => $("file").click()];
 }

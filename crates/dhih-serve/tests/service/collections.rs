@@ -175,9 +175,15 @@ async fn a_service_begins_with_none_and_makes_and_removes_them() {
         ("b", value!({}), 400, "malformed_body"),
         ("b", value!({"bits": 8, "more": 1}), 400, "malformed_body"),
         ("b", value!({"like": "none"}), 404, "no_collection"),
+        ("b", value!([8]), 400, "malformed_body"),
     ] {
         send(&app, put(&format!("/v1/collections/{name}"), &body)).await.refused(status, word, "");
     }
+    // A directory that is not served was called a collection, which nobody could find or remove.
+    std::fs::create_dir(folder.join("begun")).unwrap();
+    let refused = send(&app, put("/v1/collections/begun", &value!({"bits": 64}))).await;
+    refused.refused(409, "collection_exists", "that is not served");
+    std::fs::remove_dir(folder.join("begun")).unwrap();
     made(&app, "default", value!({"like": "hashes"})).await;
     assert_eq!(send(&app, get("/v1/info")).await.ok()["bits"], 64);
     // A created collection and its items exist after a restart.

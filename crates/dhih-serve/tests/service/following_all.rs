@@ -1,5 +1,7 @@
 //! A service that follows all collections of another.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::json;
@@ -118,6 +120,68 @@ fn what_cannot_be_followed_does_not_keep_the_rest_from_being_served() {
         ["kept", "without", "begun"].map(|name| items(&copied, name)),
         [Some(1), None, None]
     );
+}
+
+/// The bug: the feed of a removed collection went on, so that its followers took themselves for up to date, also after another collection
+/// had got its name.
+#[test]
+fn a_collection_that_is_made_anew_is_followed_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("collections"), dir.path().join("copies"));
+    let (_primary, address) = serve(&from, JOURNAL);
+    make(&address, "hashes", 64);
+    assert_eq!(add(&address, "hashes", "0000000000000001"), 201);
+    let url = format!("http://{address}");
+    let (_copy, copied) = serve(&to, &["--follow", &url, "--max-lag", "1"]);
+    let path = "/v1/collections/hashes";
+    let status = || Some(get(&copied, &format!("{path}/info"))?["replication"].clone());
+    until("it is followed", || (status()?["connected"] == true).then_some(()));
+    let remove = format!("DELETE {path} HTTP/1.1");
+    assert_eq!(ask(&address, &remove, b"").unwrap().0, 204);
+    until("the loss is noticed", || (status()?["error"] == "no_collection").then_some(()));
+    assert_eq!(items(&copied, "hashes"), Some(1), "what was copied is served on");
+    until("its lag exceeds the bound", || (status()?["lag_seconds"].as_f64()? > 1.1).then_some(()));
+    assert_eq!(get(&copied, "/readyz").unwrap()["status"], "ready", "others are as up to date");
+    make(&address, "hashes", 16);
+    until("the new one is followed", || {
+        let is_new = get(&copied, &format!("{path}/info"))?["bits"] == 16;
+        (is_new && items(&copied, "hashes")? == 0).then_some(())
+    });
+    assert_eq!(add(&address, "hashes", "0001"), 201);
+    until("its items arrive", || (items(&copied, "hashes")? == 1).then_some(()));
+}
+
+/// A primary that lists its collections, and then breaks every connection.
+fn broken_primary(collections: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let list = format!("{{\"collections\":{collections}}}");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut head) = (stream.unwrap(), [0; 1024]);
+            let bytes = stream.read(&mut head).unwrap_or(0);
+            if head[..bytes].starts_with(b"GET /v1/collections ") {
+                let length = list.len();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{list}");
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        }
+    });
+    format!("http://{address}")
+}
+
+/// The bug: a primary that was lost before there was a copy of a new collection kept the copies of all others from being served.
+#[test]
+fn a_primary_that_is_lost_while_it_is_copied_does_not_keep_the_rest_from_being_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("collections"), dir.path().join("copies"));
+    let (primary, address) = serve(&from, JOURNAL);
+    make(&address, "kept", 64);
+    drop(serve(&to, &["--follow", &format!("http://{address}")]));
+    drop(primary);
+    let url = broken_primary(r#"[{"name": "kept"}, {"name": "later"}]"#);
+    let (_copy, copied) = serve(&to, &["--follow", &url]);
+    assert_eq!(["kept", "later"].map(|name| items(&copied, name)), [Some(0), None]);
 }
 
 #[test]

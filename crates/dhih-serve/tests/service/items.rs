@@ -6,7 +6,7 @@ use crate::common::{
 use axum::{
     Router,
     body::Body,
-    http::{Method, Request},
+    http::{Method, Request, header},
 };
 use serde_json::{Value, json as value};
 
@@ -112,6 +112,12 @@ async fn items_that_cannot_be_added_are_refused_and_change_nothing() {
     send(&app, json("/v1/items", "{}")).await.refused(400, "missing_item", "`code` or `vector`");
     let text = post("/v1/items", "text/plain", "a");
     send(&app, text).await.refused(415, "unsupported_media_type", "multipart");
+    let mut compressed = json("/v1/items", "{}");
+    compressed.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+    send(&app, compressed).await.refused(415, "unsupported_media_type", "uncompressed");
+    // The values of an item in the order of the program's fields were an item.
+    let list = json("/v1/items", r#"["00000000000", null, null, null, 7]"#);
+    send(&app, list).await.refused(400, "malformed_body", "expected a JSON object");
     assert_eq!(send(&app, get("/v1/info")).await.ok()["items"], ITEMS);
     drop(app);
     let read_only = fixture.app();

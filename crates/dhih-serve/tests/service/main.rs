@@ -60,6 +60,8 @@ mod overload;
 mod paging;
 mod pictured_vectors;
 mod program;
+#[cfg(unix)]
+mod random_changes;
 mod rebuilt;
 mod reloading;
 mod routes;

@@ -284,7 +284,7 @@ async fn what_does_not_fit_is_refused_and_changes_nothing() {
     send(&app, put("/v1/items/7/metadata", &value!([]))).await.refused(
         400,
         "malformed_body",
-        "map",
+        "a JSON object",
     );
     send(&app, put("/v1/fields", &value!({"fields": {"a": "date"}}))).await.refused(
         400,

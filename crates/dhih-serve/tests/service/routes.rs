@@ -39,7 +39,7 @@ async fn what_is_not_there_is_a_404() {
     for path in
         ["/v1/items/one", "/v1/items/-1/image", "/v1/items/18446744073709551616", "/v1/samples/x"]
     {
-        send(&app, get(path)).await.refused(400, "invalid_id", "");
+        send(&app, get(path)).await.refused(400, "invalid_id", "in the path is no whole number");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Converts errors of extractors and of other modules into [`ApiError`]s. The messages are in `error.rs`.
 
 use axum::extract::multipart::{MultipartError, MultipartRejection};
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 
 use crate::Error;
@@ -23,7 +24,18 @@ impl From<QueryRejection> for ApiError {
 
 impl From<PathRejection> for ApiError {
     fn from(rejection: PathRejection) -> Self {
-        Self::BadRequest("invalid_id", rejection.body_text())
+        let message = match &rejection {
+            PathRejection::FailedToDeserializePathParams(failed) => match failed.kind() {
+                ErrorKind::ParseError { value, .. }
+                | ErrorKind::ParseErrorAtKey { value, .. }
+                | ErrorKind::ParseErrorAtIndex { value, .. } => {
+                    format!("{value:?} in the path is no whole number up to {}", u64::MAX)
+                }
+                _ => rejection.body_text(),
+            },
+            _ => rejection.body_text(),
+        };
+        Self::BadRequest("invalid_id", message)
     }
 }
 
@@ -114,7 +126,9 @@ impl From<CollectionError> for ApiError {
             CollectionError::NoFolder => Self::NoDirectory("no_collections_dir", message),
             CollectionError::ReadOnly => Self::ReadOnly,
             CollectionError::Follower => Self::Unchangeable("follower", FOLLOWER),
-            CollectionError::Exists(_) => Self::Conflict("collection_exists", message),
+            CollectionError::Exists(_) | CollectionError::NotServed(_) => {
+                Self::Conflict("collection_exists", message)
+            }
             CollectionError::Named(_) => Self::Conflict("collection_is_given", message),
             CollectionError::Unknown(_) => Self::NoCollection(message),
             CollectionError::Bits { .. } => Self::BadRequest("invalid_bits", message),

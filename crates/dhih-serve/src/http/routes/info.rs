@@ -16,6 +16,7 @@ use crate::http::figures::{record, record_shared};
 use crate::http::readiness::Phase;
 use crate::http::{ApiError, AppState, Collections};
 use crate::operation::telemetry;
+use crate::replication::error::NO_COLLECTION;
 use crate::run::info::Service;
 
 /// Describes the collection and the limits of requests.
@@ -111,10 +112,12 @@ pub(crate) fn not_ready(status: &'static str) -> Response {
         .into_response()
 }
 
-/// Whether the items are a copy whose lag exceeds the permitted one.
+/// Whether the items are a copy whose lag exceeds the permitted one. A copy of a collection that was removed lacks nothing.
 fn is_too_late(state: &AppState) -> bool {
-    let most = state.shared().max_lag();
-    most.is_some_and(|most| state.followed().is_some_and(|followed| followed.lag > most))
+    let (most, followed) = (state.shared().max_lag(), state.followed());
+    most.zip(followed).is_some_and(|(most, followed)| {
+        followed.lag > most && followed.error != Some(NO_COLLECTION)
+    })
 }
 
 /// Metrics for Prometheus.

@@ -16,6 +16,7 @@ use crate::http::routes::items::change_coded;
 use crate::http::routes::new_item::coded;
 use crate::http::{ApiError, AppState};
 use crate::items::{Answer, NewItem, Outcomes};
+use crate::json_object::JsonObject;
 use crate::run::Run;
 
 /// Lines that are parsed together.
@@ -159,9 +160,9 @@ fn item_of(run: &Run, params: AddParams, line: &[u8]) -> Option<Result<NewItem, 
     if line.iter().all(u8::is_ascii_whitespace) {
         return None;
     }
-    let item = serde_json::from_slice::<ItemBody>(line).map_err(|error| {
+    let item = serde_json::from_slice::<JsonObject<ItemBody>>(line).map_err(|error| {
         let message = format!("the line is not the JSON expected: {error}");
         ApiError::BadRequest("malformed_body", message)
     });
-    Some(item.and_then(|item| coded(run, params, item)))
+    Some(item.and_then(|JsonObject(item)| coded(run, params, item)))
 }

@@ -22,7 +22,7 @@ use crate::api::{
 };
 use crate::http::json::json;
 use crate::http::readiness::Phase;
-use crate::http::routes::pieces::channel;
+use crate::http::routes::pieces::{channel, endless_channel};
 use crate::http::{ApiError, AppState};
 use crate::items::LocalItems;
 use crate::items::catalogue::{Catalogue, NoPosition, Position, Reach};
@@ -60,13 +60,15 @@ pub(crate) async fn changes(
     check_not_superseded(run.items()?)?;
     let catalogue = run.catalogue().cloned().ok_or(OfferError::NoJournal)?;
     check_reach(&state, &catalogue, after).await?;
-    let (pieces, body) = channel();
+    let (pieces, body) = endless_channel();
     let (served, of) = (state.clone(), catalogue.clone());
-    // A reload may open another catalogue. Its history need not continue this one, so the follower has to ask again.
+    // A reload may open another catalogue, and a collection that was removed may be made anew under its name. Their histories need not
+    // continue this one, so the follower has to ask again.
     let goes_on = move || {
         let run = served.run();
+        let may_follow = |items: &LocalItems| !items.is_superseded() && items.check_open().is_ok();
         let is_served = run.catalogue().is_some_and(|now| Arc::ptr_eq(now, &of))
-            && run.items().is_ok_and(|items| !items.is_superseded());
+            && run.items().is_ok_and(|items| may_follow(items));
         is_served && served.shared().phase() == Phase::Serving
     };
     tokio::spawn(async move {

@@ -15,6 +15,7 @@ use crate::api::{ErrorAnswer, Session, SessionBody};
 use crate::http::ApiError;
 use crate::http::guard::Caller;
 use crate::http::shared::Shared;
+use crate::json_object::JsonObject;
 use crate::operation::keys::NamedKey;
 
 /// The largest body of `POST /v1/session`, in bytes.
@@ -39,7 +40,8 @@ pub(crate) async fn begin(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     // A parse error of serde may contain the key.
-    let body = serde_json::from_slice::<SessionBody>(&body?).map_err(|_| {
+    let body = serde_json::from_slice::<JsonObject<SessionBody>>(&body?);
+    let JsonObject(body) = body.map_err(|_| {
         ApiError::BadRequest("malformed_body", "the body is not {\"key\": \"...\"}".into())
     })?;
     let (key, token) = shared.guard().begin(&caller, &body.key)?;

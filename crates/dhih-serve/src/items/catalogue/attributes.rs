@@ -70,9 +70,34 @@ impl Catalogue {
         self.searchable().postings.counts(most)
     }
 
-    /// The items that pass a filter.
+    /// The items that pass a filter, after every change of the catalogue.
     pub(crate) fn matching(&self, filter: &MetadataFilter) -> IdSet {
         filter.matching(&self.searchable().postings)
+    }
+
+    /// Changes the items that pass a filter into those that pass in an earlier index. `code_of` gives the codes of its items.
+    pub(crate) fn matching_before(
+        &self,
+        passing: IdSet,
+        filter: &MetadataFilter,
+        code_of: impl Fn(u64) -> Option<String>,
+    ) -> IdSet {
+        let earlier = self.replaced.in_index(code_of);
+        let mut postings = Postings::new(self.fields());
+        for (id, attributes) in &earlier {
+            postings.insert(*id, &attributes.metadata);
+        }
+        passing.replace(earlier.into_keys().collect(), filter.matching(&postings))
+    }
+
+    /// Notes that the index has every change of the catalogue.
+    pub(crate) fn note_index_caught_up(&self) {
+        self.replaced.caught_up();
+    }
+
+    /// Whether the index may lack the last change of the catalogue.
+    pub(crate) fn is_ahead_of_index(&self) -> bool {
+        self.replaced.is_ahead()
     }
 
     /// The version of the postings.

@@ -1,5 +1,7 @@
 //! A change of the catalogue: writes all tables in one transaction.
 
+use std::collections::HashMap;
+
 use redb::{ReadableTable, Table, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +86,16 @@ struct Tables<'t> {
     changed: Vec<AttributesChanged>,
 }
 
-impl Change<'_> {
+impl<'a> Change<'a> {
+    /// Notes the codes that the change gives to items.
+    pub(super) fn note_codes(&self, codes: &mut HashMap<u64, &'a str>) {
+        for removal in self.removed {
+            codes.remove(&removal.id);
+        }
+        codes.extend(self.added.iter().map(|entry| (entry.id, &*entry.record.code)));
+        codes.extend(self.attributes.iter().map(|(id, attributes)| (*id, &*attributes.code)));
+    }
+
     pub(super) fn write(&self, change: &WriteTransaction) -> Result<Vec<AttributesChanged>, Fault> {
         let mut tables = Tables {
             items: change.open_table(ITEMS)?,
@@ -100,7 +111,7 @@ impl Change<'_> {
         self.moved.iter().try_for_each(|&(from, to)| tables.move_item(from, to))?;
         self.claimed.iter().try_for_each(|claim| tables.claim(claim))?;
         for (id, attributes) in self.attributes {
-            tables.set_attributes(*id, Some(attributes.clone()))?;
+            tables.set_attributes(*id, Some(attributes.clone()), None)?;
         }
         self.answered.iter().try_for_each(|answer| answers::keep(change, answer))?;
         self.forgotten.iter().try_for_each(|key| answers::forget(change, key))?;
@@ -131,8 +142,13 @@ impl Tables<'_> {
         self.attributes.get(id)?.map(|bytes| parse(bytes.value())).transpose()
     }
 
-    /// Replaces the attributes of an item.
-    fn set_attributes(&mut self, id: u64, after: Option<Attributes>) -> Result<(), Fault> {
+    /// Replaces the attributes of an item. `replaced` is the code of the item that it replaces.
+    fn set_attributes(
+        &mut self,
+        id: u64,
+        after: Option<Attributes>,
+        replaced: Option<&str>,
+    ) -> Result<(), Fault> {
         let after = after.filter(|attributes| !attributes.is_empty());
         let before: Option<Attributes> = match &after {
             Some(attributes) => {
@@ -154,6 +170,9 @@ impl Tables<'_> {
             self.external_ids.insert(external, id)?;
         }
         if before.is_some() || after.is_some() {
+            // That the replaced item had no attributes is noted, too: filters must not find it with those of the new one.
+            let nothing = |code: &str| Attributes { code: code.into(), ..Attributes::default() };
+            let before = before.or_else(|| replaced.map(nothing));
             self.changed.push(AttributesChanged { id, before, after });
         }
         Ok(())
@@ -177,7 +196,7 @@ impl Tables<'_> {
         let record = self.record(*id)?;
         self.items.remove(id)?;
         self.thumbnails.remove(id)?;
-        self.set_attributes(*id, None)?;
+        self.set_attributes(*id, None, None)?;
         self.change_former(*id, |codes| {
             codes.insert(code);
             record.iter().for_each(|record| codes.insert(&record.code));
@@ -208,7 +227,7 @@ impl Tables<'_> {
                 .filter(|it| [before.as_deref(), replaced.as_deref()].contains(&Some(&*it.code))),
         };
         let of_code = |it| Attributes { code: record.code.clone(), ..it };
-        self.set_attributes(*id, attributes.map(of_code))?;
+        self.set_attributes(*id, attributes.map(of_code), replaced.as_deref())?;
         self.items.insert(id, &*json(record)?)?;
         self.thumbnails.insert(id, &**thumbnail)?;
         if let Some(key) = &record.import {
@@ -229,8 +248,8 @@ impl Tables<'_> {
             self.imports.insert(&*key, &*json(&ImportedFile { item: Some(to), ..file })?)?;
         }
         let attributes = self.attributes(from)?;
-        self.set_attributes(from, None)?;
-        self.set_attributes(to, attributes)?;
+        self.set_attributes(from, None, None)?;
+        self.set_attributes(to, attributes, None)?;
         // Otherwise an index with the item under its former id would show it twice.
         self.change_former(from, |codes| codes.insert(&record.code))?;
         self.items.insert(to, &*json(&Record { former_id: Some(from), ..record })?)?;

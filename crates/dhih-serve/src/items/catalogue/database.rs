@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use redb::{DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use super::overlay::Overlay;
+use super::panics::guarded;
 use crate::disk::sync_directory;
 use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
@@ -29,7 +30,7 @@ pub(super) struct Database {
 }
 
 /// Opens the file of a database.
-type Opener = fn(&Path) -> Result<redb::Database>;
+type Opener = fn(&Path) -> Result<redb::Database, DatabaseError>;
 
 impl Database {
     /// Opens or creates the database.
@@ -49,7 +50,7 @@ impl Database {
     }
 
     fn open_by(opener: Opener, path: &Path) -> Result<Self> {
-        let open = RwLock::new(Some(opener(path)?));
+        let open = RwLock::new(Some(open_guarded(opener, path)?));
         let identity = FileIdentity::of(path).map_err(|e| Error::catalogue(path, Fault::Io(e)))?;
         Ok(Self { path: path.to_owned(), identity: Mutex::new(identity), open, opener })
     }
@@ -88,7 +89,7 @@ impl Database {
         let replaced = {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
             let identity = FileIdentity::of(new).map_err(failed)?;
-            open.take();
+            close(&mut open);
             let replaced = std::fs::rename(new, &self.path).map_err(failed);
             if replaced.is_ok() {
                 *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
@@ -121,6 +122,22 @@ impl Database {
         }
     }
 
+    /// Compares all pages with their checksums, and repairs what it can: for a database that was opened unchanged.
+    ///
+    /// # Errors
+    /// When a page is damaged.
+    pub(super) fn verify(&self) -> Result<()> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = open.as_mut() else { return Ok(()) };
+        let fault = match guarded(|| database.check_integrity()) {
+            Ok(Ok(true)) => return Ok(()),
+            Ok(Ok(false)) => Fault::Corrupted("the checksum of a page is wrong".into()),
+            Ok(Err(error)) => error.into(),
+            Err(reason) => Fault::Corrupted(reason),
+        };
+        Err(Error::catalogue(&self.path, fault))
+    }
+
     /// Opens the file again if it is not open.
     ///
     /// # Errors
@@ -134,7 +151,7 @@ impl Database {
             if !self.is_current() {
                 return Err(Error::Replaced { path: self.path.clone() });
             }
-            *open = Some((self.opener)(&self.path)?);
+            *open = Some(open_guarded(self.opener, &self.path)?);
             tracing::info!(path = %self.path.display(), "the catalogue is open again");
         }
         Ok(())
@@ -144,7 +161,8 @@ impl Database {
         self.ensure_open().map_err(Failed::Reopening)?;
         let open = self.lock();
         let Some(database) = open.as_ref() else { return Err(Failed::NotTried) };
-        let done = work(database);
+        let done =
+            guarded(|| work(database)).unwrap_or_else(|reason| Err(Fault::Corrupted(reason)));
         drop(open);
         done.map_err(|fault| match fault {
             Fault::Io(_) | Fault::PreviousIo | Fault::DatabaseClosed => {
@@ -156,7 +174,7 @@ impl Database {
     }
 
     fn reopen(&self) {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).take();
+        close(&mut self.open.write().unwrap_or_else(PoisonError::into_inner));
         if let Err(error) = self.ensure_open() {
             tracing::error!(%error, "the catalogue cannot be opened again; it is tried at the next use");
         }
@@ -164,6 +182,20 @@ impl Database {
 
     fn lock(&self) -> RwLockReadGuard<'_, Option<redb::Database>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        close(self.open.get_mut().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Closes a database. Of a damaged one, redb may panic then, too.
+fn close(open: &mut Option<redb::Database>) {
+    let database = open.take();
+    if let Err(reason) = guarded(|| drop(database)) {
+        tracing::debug!(reason, "the catalogue was not closed as it should be");
     }
 }
 
@@ -185,7 +217,17 @@ impl Failed {
     }
 }
 
-fn open_file(path: &Path) -> Result<redb::Database> {
+/// Opens a database. A file that is damaged or locked is an error.
+fn open_guarded(opener: Opener, path: &Path) -> Result<redb::Database> {
+    match guarded(|| opener(path)) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(Error::Locked { path: path.to_owned() }),
+        Ok(Err(other)) => Err(Error::catalogue(path, other.into())),
+        Err(reason) => Err(Error::catalogue(path, Fault::Corrupted(reason))),
+    }
+}
+
+fn open_file(path: &Path) -> Result<redb::Database, DatabaseError> {
     let shown = path.to_owned();
     let mut builder = redb::Database::builder();
     builder.set_cache_size(CACHE);
@@ -196,19 +238,12 @@ fn open_file(path: &Path) -> Result<redb::Database> {
             tracing::warn!(path = %shown.display(), percent, "the catalogue is repaired after a crash");
         });
     }
-    builder.create(path).map_err(failed_at(path))
+    builder.create(path)
 }
 
-fn open_overlay(path: &Path) -> Result<redb::Database> {
-    let overlay = Overlay::open(path).map_err(failed_at(path))?;
+fn open_overlay(path: &Path) -> Result<redb::Database, DatabaseError> {
+    let overlay = Overlay::open(path)?;
     let mut builder = redb::Database::builder();
     builder.set_cache_size(CACHE);
-    builder.create_with_backend(overlay).map_err(failed_at(path))
-}
-
-fn failed_at(path: &Path) -> impl Fn(DatabaseError) -> Error {
-    move |error| match error {
-        DatabaseError::DatabaseAlreadyOpen => Error::Locked { path: path.to_owned() },
-        other => Error::catalogue(path, other.into()),
-    }
+    builder.create_with_backend(overlay)
 }

@@ -10,6 +10,7 @@
 //! A change that moves items or binds the catalogue to another index is not logged. It begins a new history, and followers have to fetch a
 //! snapshot.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
@@ -185,15 +186,17 @@ impl Catalogue {
     pub(crate) fn replay(&self, changes: &[(LoggedChange, ReadChange)]) -> Result<()> {
         let settled = self.settled();
         let written = self.database.write(|tables| {
-            let mut changed = Vec::new();
+            let (mut changed, mut codes) = (Vec::new(), HashMap::new());
             for (logged, read) in changes {
-                changed.extend(read.change().write(tables)?);
+                let change = read.change();
+                changed.extend(change.write(tables)?);
+                change.note_codes(&mut codes);
                 append(tables, logged, settled)?;
                 if let Some(Fork { epoch }) = read.fork {
                     raise_epoch(tables, epoch)?;
                 }
             }
-            self.replaced.keep(&changed);
+            self.replaced.keep(&changed, &codes);
             Ok(changed)
         });
         let all = changes.iter().map(|(_, read)| read.change());

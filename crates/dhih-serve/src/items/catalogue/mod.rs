@@ -16,12 +16,14 @@ mod last_change;
 mod lineage;
 mod meta;
 mod overlay;
+mod panics;
 mod payload;
 mod position;
 mod record;
 mod replaced;
 mod settled;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -150,6 +152,14 @@ impl Catalogue {
         }
     }
 
+    /// Compares all pages of the file with their checksums: for a catalogue that was opened unchanged.
+    ///
+    /// # Errors
+    /// When a page is damaged.
+    pub(crate) fn verify(&self) -> Result<()> {
+        self.database.verify()
+    }
+
     /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -176,7 +186,9 @@ impl Catalogue {
         let settled = self.settled();
         let written = self.database.write(|tables| {
             let changed = change.write(tables)?;
-            self.replaced.keep(&changed);
+            let mut codes = HashMap::new();
+            change.note_codes(&mut codes);
+            self.replaced.keep(&changed, &codes);
             last_change::note(tables, change)?;
             journal::log(tables, change, settled)?;
             Ok(changed)

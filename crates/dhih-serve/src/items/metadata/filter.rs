@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::fields::Key;
 use super::ids::IdSet;
 use super::{Fault, FieldType, Fields, Postings};
+use crate::json_object::JsonObject;
 
 /// The longest filter, in bytes of JSON.
 const FILTER: usize = 16 << 10;
@@ -19,10 +20,12 @@ const DEPTH: usize = 8;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    must: Option<Vec<Condition>>,
-    should: Option<Vec<Condition>>,
-    must_not: Option<Vec<Condition>>,
+    must: Option<Conditions>,
+    should: Option<Conditions>,
+    must_not: Option<Conditions>,
 }
+
+type Conditions = Vec<JsonObject<Condition>>;
 
 /// A condition: a `field` with exactly one of `equals`, `any`, `range` and `exists`; or a nested filter with `must`, `should` and
 /// `must_not`.
@@ -36,12 +39,12 @@ struct Condition {
     /// The field has at least one of these values.
     any: Option<Vec<Value>>,
     /// The field has a value within these bounds.
-    range: Option<Range>,
+    range: Option<JsonObject<Range>>,
     /// Whether the field has any value.
     exists: Option<bool>,
-    must: Option<Vec<Condition>>,
-    should: Option<Vec<Condition>>,
-    must_not: Option<Vec<Condition>>,
+    must: Option<Conditions>,
+    should: Option<Conditions>,
+    must_not: Option<Conditions>,
 }
 
 /// The bounds of a range: at least one, and at most one on each side.
@@ -82,7 +85,7 @@ impl MetadataFilter {
                 "`filter` has {bytes} bytes of JSON; give at most {FILTER}"
             )));
         }
-        let Filter { must, should, must_not } = serde_json::from_str(text)
+        let JsonObject(Filter { must, should, must_not }) = serde_json::from_str(text)
             .map_err(|error| Fault(format!("`filter` is not the JSON expected: {error}")))?;
         Lists { must, should, must_not }.expression(fields, 0).map(Self)
     }
@@ -95,9 +98,9 @@ impl MetadataFilter {
 
 /// The lists of conditions of a filter.
 struct Lists {
-    must: Option<Vec<Condition>>,
-    should: Option<Vec<Condition>>,
-    must_not: Option<Vec<Condition>>,
+    must: Option<Conditions>,
+    should: Option<Conditions>,
+    must_not: Option<Conditions>,
 }
 
 impl Lists {
@@ -111,8 +114,8 @@ impl Lists {
                 "the filter has no conditions: give `must`, `should` or `must_not`".into(),
             ));
         }
-        let read = |list: Vec<Condition>| {
-            let read = list.into_iter().map(|condition| condition.expression(fields, depth));
+        let read = |list: Conditions| {
+            let read = list.into_iter().map(|JsonObject(it)| it.expression(fields, depth));
             read.collect::<Result<Vec<_>, _>>()
         };
         let mut all = read(must.unwrap_or_default())?;
@@ -152,7 +155,7 @@ impl Condition {
             let keys = values.iter().map(key).collect::<Result<_, _>>()?;
             return Ok(Expression::Values { field, keys });
         }
-        if let Some(range) = range {
+        if let Some(JsonObject(range)) = range {
             let (from, to) = range.bounds(&field, of)?;
             return Ok(Expression::Range { field, from, to });
         }

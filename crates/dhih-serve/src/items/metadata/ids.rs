@@ -89,4 +89,10 @@ impl IdSet {
     pub(super) fn or(self, other: Self) -> Self {
         self.not().and(other.not()).not()
     }
+
+    /// These items, except that of `ids` those of `other` are taken.
+    pub(crate) fn replace(self, ids: RoaringTreemap, other: Self) -> Self {
+        let others = Self::Of(ids.clone()).and(other);
+        self.and(Self::AllBut(ids)).or(others)
+    }
 }

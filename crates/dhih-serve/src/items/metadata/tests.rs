@@ -210,7 +210,10 @@ fn what_is_wrong_is_said() {
         assert!(message.contains(says), "{message}");
     }
     for (text, says) in [
-        ("[]", "not the JSON"),
+        ("[]", "expected a JSON object"),
+        ("[[],null,null]", "expected a JSON object"),
+        ("{\"must\":[[\"camera\",\"a\"]]}", "expected a JSON object"),
+        ("{\"must\":[{\"field\":\"taken\",\"range\":[1]}]}", "expected a JSON object"),
         ("{\"musst\":[]}", "unknown field `musst`"),
         (&" ".repeat(20_000), "16384"),
     ] {
