@@ -24,6 +24,7 @@ mod step;
 mod test_python;
 mod test_spark;
 mod test_web;
+mod text_tower;
 mod tidy;
 mod workspace;
 

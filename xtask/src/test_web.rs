@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::cargo::Binaries;
 use crate::console::print;
 use crate::step::Step;
+use crate::text_tower;
 use crate::workspace::{Workspace, absolute};
 
 const EXAMPLE: &str = "Examples:
@@ -24,6 +25,9 @@ const BINARIES: [&str; 3] = ["dhih-train", "dhih-index", "dhih-serve"];
 
 /// What drives the browser. The version is fixed, so that a check fails for the page's sake alone.
 const DRIVER: &str = "playwright-core@1.65.1";
+
+/// Code length of the run.
+const BITS: usize = 48;
 
 /// Keys of a service that asks for some.
 const READ_KEY: &str = "web-test-read-key";
@@ -175,12 +179,15 @@ fn install(workspace: &Workspace) -> Result<()> {
     show(&step.args(["install", "--prefix", MODULES, DRIVER]).args(quiet))
 }
 
-/// A run that learnt enough to tell shapes apart, and its index.
+/// A run that learnt enough to tell shapes apart, with a text tower of no training, and its index.
 fn make_run(run: &Path, binaries: &Binaries, workspace: &Workspace) -> Result<PathBuf> {
     let train = Step::new("train", binaries.get(BINARIES[0])?, workspace)
         .args(["train", "--dataset", "demo", "--demo-images", "2000", "--epochs", "3"])
+        .args(["--bits".to_owned(), BITS.to_string()])
         .args([Path::new("--run-dir"), run]);
     show(&train)?;
+    let model_sha256 = text_tower::sha256_of(&run.join("model.safetensors"))?;
+    text_tower::write(run, &text_tower::Codes { bits: BITS, model_sha256 }, workspace)?;
     show(&indexing(&run.join("codes.safetensors"), &run.join("index"), binaries, workspace)?)?;
     Ok(run.to_path_buf())
 }

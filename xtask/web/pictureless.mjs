@@ -51,6 +51,15 @@ export const pictureless = [
     });
     await page.requireNoSidewaysScroll();
   }],
+  ["a link to a text is refused, and leads to what can be asked", async (page) => {
+    await page.during([/status of 422/], async () => {
+      await open(page, "/?text=a%20red%20car");
+      await page.failure("This service takes no texts");
+    });
+    assert.equal(await page.$("#words").isVisible(), false);
+    await page.$("#notice button").click();
+    assert.equal(await page.tab.evaluate(() => document.activeElement.id), "ask-text");
+  }],
   ["vectors are rescored where they are kept, which can be switched off", async (page) => {
     const { codec, index } = await page.json("/v1/info");
     if (!codec || !index.vectors) return;

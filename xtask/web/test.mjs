@@ -2,7 +2,7 @@
 //
 //   node xtask/web/test.mjs URL [--shots DIR] [--modules DIR] [--stop-pid PID] [--read-key KEY --admin-key KEY] [--pictureless] [--collections]
 //
-// The service at URL must be writable. With keys, those that it asks for, only what has to do with keys is checked; with --pictureless, what a service without a model shows; with --collections, what one of several collections shows. DIR of --modules holds node_modules/playwright-core; CHROMIUM is
+// The service at URL must be writable, and take texts. With keys, those that it asks for, only what has to do with keys is checked; with --pictureless, what a service without a model shows; with --collections, what one of several collections shows. DIR of --modules holds node_modules/playwright-core; CHROMIUM is
 // the browser, /usr/bin/chromium if not set. With --stop-pid the service is stopped at the end, to see what the page says.
 // `cargo xtask test-web` makes all this ready. One line a check; the first that fails ends it.
 import assert from "node:assert/strict";
@@ -17,6 +17,7 @@ import { keys } from "./keys.mjs";
 import { Page } from "./page.mjs";
 import { pictureless } from "./pictureless.mjs";
 import { browse, look, search } from "./searches.mjs";
+import { texts } from "./texts.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -58,7 +59,7 @@ function checks() {
   const given = { read: values["read-key"], admin: values["admin-key"] };
   if (values.collections) return collections;
   if (values.pictureless) return pictureless;
-  return given.read ? keys(given) : [...search, ...browse, ...look, ...edit, ...stopped()];
+  return given.read ? keys(given) : [...search, ...texts, ...browse, ...look, ...edit, ...stopped()];
 }
 
 function stopped() {

@@ -128,6 +128,7 @@ fn what_is_no_text_is_refused() {
             assert!(matches!(error, Error::Text { .. }), "{error}");
         }
         assert_eq!(tokenizer.tokens(&"a ".repeat(MAX_TEXT_BYTES / 2)).unwrap().len(), 12);
+        assert!(tokenizer.left_out("").is_err());
     }
     let (_, siglip) = tiny(TextFamily::Siglip);
     let error = siglip.tokens("?!").unwrap_err().to_string();
@@ -136,6 +137,20 @@ fn what_is_no_text_is_refused() {
     let (_, clip) = tiny(TextFamily::Clip);
     let tokens = clip.tokens("a<|endoftext|>b").unwrap();
     assert_eq!(tokens.iter().filter(|token| **token == 107).count(), 1, "{tokens:?}");
+}
+
+/// CLIP has a start and an end in its context, SigLIP has an end.
+#[test]
+fn tokens_that_are_left_out_are_counted() {
+    for (family, room) in [(TextFamily::Clip, 10), (TextFamily::Siglip, 11)] {
+        let (_, tokenizer) = tiny(family);
+        for (words, expected) in [(1, 0), (room, 0), (room + 1, 1), (room + 7, 7)] {
+            let text = "a ".repeat(words);
+            assert_eq!(tokenizer.left_out(&text).unwrap(), expected, "{family:?}: {words} words");
+        }
+        let cut = tokenizer.tokens(&"a ".repeat(room + 7)).unwrap();
+        assert_eq!(cut, tokenizer.tokens(&"a ".repeat(room)).unwrap());
+    }
 }
 
 #[test]

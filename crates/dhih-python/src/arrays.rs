@@ -53,7 +53,12 @@ pub(crate) fn codes<'py>(
 
 /// Whole numbers of any kind as ids.
 pub(crate) fn ids(given: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
-    let array = within("ids", whole_numbers("ids", given, 1)?, 0, u64::MAX.into())?;
+    let array = whole_numbers("ids", given, 1)?;
+    if kind(&array)? == 'b' {
+        let message = "ids: expected whole numbers, got bool: numpy.flatnonzero gives the numbers of the rows that a mask selects";
+        return Err(PyTypeError::new_err(message));
+    }
+    let array = within("ids", array, 0, u64::MAX.into())?;
     let ids = array.call_method1("astype", ("uint64",))?;
     Ok(read::<u64, Ix1>("ids", &ids)?.as_slice()?.to_vec())
 }
@@ -121,13 +126,40 @@ fn whole_numbers<'py>(
         let expected = if expected_axes == 1 { "one axis" } else { "two axes" };
         return Err(Error::argument(what, expected, format!("{axes}")).into());
     }
-    let dtype = array.getattr("dtype")?;
-    match dtype.getattr("kind")?.extract::<char>()? {
-        'i' | 'u' | 'b' => Ok(array),
+    match kind(&array)? {
+        'i' | 'u' | 'b' => return Ok(array),
         // An empty list has no kind of its own.
-        _ if array.len()? == 0 => array.call_method1("astype", ("int64",)),
-        _ => Err(PyTypeError::new_err(format!("{what}: expected whole numbers, got {dtype}"))),
+        _ if array.len()? == 0 => return array.call_method1("astype", ("int64",)),
+        // numpy makes floating-point numbers of a list that has whole numbers with a sign and without one, and objects of larger ones.
+        'f' | 'O' if given.cast::<PyUntypedArray>().is_err() => {
+            if let Ok(numbers) = given.extract::<Vec<i128>>() {
+                return of_integers(what, given.py(), &numbers);
+            }
+        }
+        _ => {}
     }
+    let dtype = array.getattr("dtype")?;
+    Err(PyTypeError::new_err(format!("{what}: expected whole numbers, got {dtype}")))
+}
+
+/// numpy's letter for the kind of an array's numbers.
+fn kind(array: &Bound<'_, PyAny>) -> PyResult<char> {
+    array.getattr("dtype")?.getattr("kind")?.extract()
+}
+
+/// An array of numbers of 64 bits, without a sign where none is negative.
+fn of_integers<'py>(what: &str, py: Python<'py>, numbers: &[i128]) -> PyResult<Bound<'py, PyAny>> {
+    let unsigned: Option<Vec<u64>> = numbers.iter().map(|&n| n.try_into().ok()).collect();
+    if let Some(unsigned) = unsigned {
+        return Ok(PyArray1::from_vec(py, unsigned).into_any());
+    }
+    let signed: Option<Vec<i64>> = numbers.iter().map(|&n| n.try_into().ok()).collect();
+    let signed = signed.ok_or_else(|| {
+        let (least, largest) = (numbers.iter().min(), numbers.iter().max());
+        let got = format!("{} to {}", least.unwrap_or(&0), largest.unwrap_or(&0));
+        Error::argument(what, "numbers of 64 bits", got)
+    })?;
+    Ok(PyArray1::from_vec(py, signed).into_any())
 }
 
 /// Whole numbers, none of which is below `least` or above `most`.

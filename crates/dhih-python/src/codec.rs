@@ -7,6 +7,7 @@ use dhih_index::{CodeSet, Codes, VectorSet};
 use dhih_model::codec::{Codec, FitConfig, Method, Rows, fit};
 use dhih_train::Progress;
 use dhih_train::vectors::head::{HeadConfig, Labelled, TrainedHead, train_head};
+use dhih_train::vectors::views::{TwoViews, ViewsConfig, train_views};
 use numpy::{Ix2, PyReadonlyArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
@@ -31,6 +32,12 @@ pub(crate) struct PyCodec(Codec);
 struct ArrayRows<'a> {
     numbers: &'a [f32],
     dims: usize,
+}
+
+impl<'a> ArrayRows<'a> {
+    fn of(array: &'a PyReadonlyArray<'_, f32, Ix2>) -> PyResult<Self> {
+        Ok(Self { numbers: array.as_slice()?, dims: array.shape()[1] })
+    }
 }
 
 impl Rows for ArrayRows<'_> {
@@ -75,12 +82,13 @@ impl PyCodec {
     ) -> PyResult<Self> {
         let array = self::vectors(vectors)?;
         let (numbers, dims) = (array.as_slice()?, array.shape()[1]);
-        let named = Method::named(method).filter(|method| !method.needs_labels());
+        let named = Method::named(method).filter(|method| !method.is_trained());
         let found = named.ok_or_else(|| {
-            let unlabelled =
-                Method::ALL.into_iter().filter(|(_, method, _)| !method.needs_labels());
-            let names = unlabelled.map(|(name, ..)| name).collect::<Vec<_>>().join(", ");
-            Error::argument("method", format!("one of {names}"), format!("{method:?}"))
+            let fitted = Method::ALL.into_iter().filter(|(_, method, _)| !method.is_trained());
+            let names = fitted.map(|(name, ..)| name).collect::<Vec<_>>().join(", ");
+            let expected =
+                format!("one of {names}; Codec.train and Codec.train_on_views make head");
+            Error::argument("method", expected, format!("{method:?}"))
         })?;
         let nested = nested.unwrap_or_default();
         let config = FitConfig { method: found, bits, normalize, seed, iterations, nested };
@@ -136,6 +144,42 @@ impl PyCodec {
             let data = Labelled { rows: &ArrayRows { numbers, dims }, labels: &labels };
             let TrainedHead { codec, .. } = train_head(data, &config, Progress::Silent)?;
             Ok(Self(codec))
+        })
+    }
+
+    /// Trains a codec on two views of each vector, without labels, both float32 [n, dims]: row i of `views` is the embedding of another crop of
+    /// the same picture, of another text with the same meaning, or the like. If it is None, both views are the vector with some of its numbers
+    /// left out.
+    ///
+    /// Training starts from `itq`, fitted to `vectors` in rounds of `iterations`. The same vectors, views and `seed` give the same codec.
+    #[staticmethod]
+    #[pyo3(signature = (vectors, views=None, bits=256, *, epochs=15, batch_size=256, learning_rate=0.05, normalize=true, seed=0,
+        iterations=50, nested=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
+    fn train_on_views(
+        py: Python<'_>,
+        vectors: &Bound<'_, PyAny>,
+        views: Option<&Bound<'_, PyAny>>,
+        bits: usize,
+        epochs: usize,
+        batch_size: usize,
+        learning_rate: f64,
+        normalize: bool,
+        seed: u64,
+        iterations: usize,
+        nested: Option<Vec<usize>>,
+    ) -> PyResult<Self> {
+        let array = self::vectors(vectors)?;
+        let others = views.map(|views| arrays::read::<f32, Ix2>("views", views)).transpose()?;
+        let rows = ArrayRows::of(&array)?;
+        let others = others.as_ref().map(ArrayRows::of).transpose()?;
+        let nested = nested.unwrap_or_default();
+        let start = FitConfig { bits, normalize, seed, iterations, nested, ..FitConfig::default() };
+        let config = ViewsConfig { start, epochs, batch_size, learning_rate, ..Default::default() };
+        released(py, || {
+            let others = others.as_ref().map(|others| others as &dyn Rows);
+            let data = TwoViews { rows: &rows, others };
+            Ok(Self(train_views(data, &config, Progress::Silent)?))
         })
     }
 

@@ -46,6 +46,14 @@ pub(crate) enum Error {
         /// What is wrong with it.
         cause: dhih_model::Error,
     },
+    /// A text among others.
+    #[error("text {number}: {cause}")]
+    Text {
+        /// Its place.
+        number: usize,
+        /// What is wrong with it.
+        cause: dhih_model::Error,
+    },
     /// An argument of a kind that is right, and a value that is not.
     #[error("{what}: expected {expected}, got {got}")]
     Argument {

@@ -15,6 +15,7 @@ mod search;
 mod encoder;
 mod evaluation;
 mod run;
+mod text;
 
 use pyo3::prelude::*;
 
@@ -35,6 +36,8 @@ mod _dhih {
     use crate::index::{PyIndex, build};
     #[pymodule_export]
     use crate::run::PyRun;
+    #[pymodule_export]
+    use crate::text::PyTextEncoder;
     #[pymodule_export]
     use crate::threads::{num_threads, set_num_threads};
 

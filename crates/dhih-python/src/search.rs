@@ -52,8 +52,9 @@ pub(crate) fn filter(
                 return Err(PyTypeError::new_err(format!("{message} {}", label.repr()?)));
             }
         };
-        let number = |label| number(index, label);
-        filter = filter.labels(wanted.into_iter().map(number).collect::<Result<Vec<i64>>>()?);
+        let numbers = |label| numbers(index, label);
+        let numbers: Vec<Vec<i64>> = wanted.into_iter().map(numbers).collect::<Result<_>>()?;
+        filter = filter.labels(numbers.concat());
     }
     if let Some(ids) = ids {
         filter = filter.ids(arrays::ids(ids)?);
@@ -61,17 +62,26 @@ pub(crate) fn filter(
     Ok((filter != Filter::default()).then_some(filter))
 }
 
-fn number(index: &Index, label: Label) -> Result<i64> {
+/// The number of a class, or the numbers of all classes that have this name.
+fn numbers(index: &Index, label: Label) -> Result<Vec<i64>> {
     let name = match label {
-        Label::Number(number) => return Ok(number),
+        Label::Number(number) => return Ok(vec![number]),
         Label::Name(name) => name,
     };
-    let classes = index.classes().iter();
-    let exact = classes.clone().position(|class| *class == name);
-    // The normal form in which an accent is one character, however the name of a class folder spells it.
-    let at = exact.or_else(|| classes.clone().position(|class| nfc(class) == nfc(&name)));
-    let expected = || format!("a number or one of the classes {:?}", index.classes());
-    at.map(|at| at as i64).ok_or_else(|| Error::argument("label", expected(), format!("{name:?}")))
+    let named = |is_named: &dyn Fn(&str) -> bool| -> Vec<i64> {
+        let classes = (0..).zip(index.classes());
+        classes.filter(|(_, class)| is_named(class)).map(|(number, _)| number).collect()
+    };
+    let mut found = named(&|class| class == name);
+    if found.is_empty() {
+        // The normal form in which an accent is one character, however the name of a class folder spells it.
+        found = named(&|class| nfc(class) == nfc(&name));
+    }
+    if found.is_empty() {
+        let expected = format!("a number or one of the classes {:?}", index.classes());
+        return Err(Error::argument("label", expected, format!("{name:?}")));
+    }
+    Ok(found)
 }
 
 /// Codes that an index can answer, where they lie.

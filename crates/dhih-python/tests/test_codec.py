@@ -96,6 +96,37 @@ class Codec(unittest.TestCase):
             nested.shortened(8).encode(rows).codes[:, 0], nested.encode(rows).codes[:, 0]
         )
 
+    def test_two_views_train_a_codec(self):
+        """Without labels. The views differ in half of the numbers, in which the vectors vary most."""
+        random = np.random.default_rng(4)
+        shared = np.random.default_rng(5).standard_normal((8, 32))[random.integers(0, 8, 600)]
+        shared[:, 16:] = 0
+        def view():
+            own = random.standard_normal(shared.shape)
+            own[:, :16] *= 0.3
+            own[:, 16:] *= 2
+            return (shared + own).astype(np.float32)
+        rows, others = view(), view()
+        train = {"bits": 16, "nested": [8], "batch_size": 100}
+        codec = dhih.Codec.train_on_views(rows, others, **train)
+        self.assertEqual((codec.method, codec.bits, codec.nested), ("head", 16, [8]))
+        again = dhih.Codec.train_on_views(rows, others, **train)
+        self.assertEqual(again.model_sha256, codec.model_sha256)
+        path = directory()
+        np.save(path / "v.npy", rows)
+        np.save(path / "w.npy", others)
+        command(
+            "codec", "--vectors", path / "v.npy", "--views", path / "w.npy", "--bits", "16",
+            "--nested", "8", "--batch-size", "100", "--out", path / "codec.safetensors",
+        )
+        self.assertEqual(
+            dhih.Codec.load(path / "codec.safetensors").model_sha256, codec.model_sha256
+        )
+        own = dhih.Codec.train_on_views(rows, bits=16, epochs=1)
+        self.assertEqual((own.method, own.bits, own.nested), ("head", 16, []))
+        differing = lambda of: np.unpackbits(of.encode(rows).codes ^ of.encode(others).codes).mean()
+        self.assertLess(2 * differing(codec), differing(dhih.Codec.fit(rows, bits=16)))
+
     def test_signs_that_numpy_packs_are_codes(self):
         """As `quantize_embeddings` of sentence-transformers makes them, `ubinary` and `binary`."""
         unsigned = np.packbits(self.vectors > 0).reshape(len(self.vectors), -1)
@@ -120,7 +151,9 @@ class Codec(unittest.TestCase):
             (lambda: self.codec.encode(wrong), "vector 7"),
             (lambda: dhih.Codec.fit(self.vectors, bits=33), "bits"),
             (lambda: dhih.Codec.fit(self.vectors, method="lsh"), "itq"),
-            (lambda: dhih.Codec.fit(self.vectors, method="head"), "itq"),
+            (lambda: dhih.Codec.fit(self.vectors, method="head"), "train_on_views"),
+            (lambda: dhih.Codec.train_on_views(self.vectors, self.vectors[:9], 8), "views is 9"),
+            (lambda: dhih.Codec.train_on_views(self.queries, wrong, 8), "other views, vector 7"),
             (lambda: dhih.Codec.fit(self.vectors, bits=8, nested=[8]), "1 to 7 bits, ascending"),
             (lambda: dhih.Codec.train(self.vectors, classes[:9]), "number of labels is 9"),
             (lambda: dhih.Codec.train(self.vectors, 0 * classes), "number of classes is 1"),

@@ -4,6 +4,8 @@ import gc
 import importlib.util
 import io
 import pickle
+import sys
+import threading
 import unittest
 
 import dhih
@@ -98,6 +100,37 @@ class Matching(unittest.TestCase):
         empty = pickle.loads(pickle.dumps(dhih.HashIndex(bits=64, threshold=5)))
         self.assertEqual((len(empty), empty.bits, empty.query("0" * 16)), (0, 64, []))
 
+    def test_threads_add_and_ask_at_the_same_time(self):
+        # Two threads once wrote the same hashes to the index, from where on every match had the entry of another hash.
+        hashes = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(3000)]
+        index = dhih.HashIndex(((text, text) for text in hashes[:2000]), bits=64, threshold=0)
+        index.query(hashes[0])
+        wrong, begin = [], threading.Barrier(6)
+
+        def add(part):
+            begin.wait()
+            for text in part:
+                index.add(text, text)
+
+        def ask():
+            begin.wait()
+            for text in hashes[2000:]:
+                wrong.extend(match for match in index.query(text) if match.metadata != text)
+
+        workers = [threading.Thread(target=add, args=(hashes[2000 + start :: 2],)) for start in range(2)]
+        workers += [threading.Thread(target=ask) for _ in range(4)]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            [worker.start() for worker in workers]
+            [worker.join() for worker in workers]
+        finally:
+            sys.setswitchinterval(interval)
+        self.assertEqual(wrong, [])
+        for text, matches in zip(hashes, index.query_all(hashes), strict=True):
+            self.assertEqual(found(matches), [(0, text)])
+        self.assertEqual((len(index), len(index._index)), (3000, 3000))
+
     def test_its_files_go_with_it(self):
         index = dhih.HashIndex([("0" * 64, 1)])
         index.query("0" * 64)
@@ -116,9 +149,12 @@ class Matching(unittest.TestCase):
         with self.assertRaisesRegex(dhih.DhihError, "'xy'"):
             index.add_all([("0" * 64, 1), ("xy", 2)])
         self.assertEqual(len(index), 0, "a part that has a fault is not added")
-        for kwargs in ({"bits": 12}, {"bits": 0}, {"threshold": -1}, {"threshold": 257}):
+        for kwargs in ({"bits": 12}, {"bits": 0}, {"bits": 8192}, {"threshold": -1}, {"threshold": 257}):
             with self.assertRaises(dhih.DhihError):
                 dhih.HashIndex(**kwargs)
+        with self.assertRaises(TypeError):
+            dhih.HashIndex(threshold=3.5)
+        self.assertEqual(len(self.index.query_all(text for text in texts(self.queries[:3]))), 3)
 
     def test_a_file_that_is_cut_off_or_of_another_kind_is_refused(self):
         file = io.BytesIO()
@@ -127,6 +163,10 @@ class Matching(unittest.TestCase):
         for data in (b"", b"rubbish", whole[:16], whole[:80], whole[:-2]):
             with self.assertRaises(dhih.DhihError):
                 dhih.HashIndex.deserialize(io.BytesIO(data))
+        for before, after in ((b'"bits"', b'"bitz"'), (b'"bits"', b'"bits'), (b"hashes\": 1", b"hashes\": -"), (b"256", b"250")):
+            self.assertIn(before, whole)
+            with self.assertRaisesRegex(dhih.DhihError, "the file is damaged"):
+                dhih.HashIndex.deserialize(io.BytesIO(whole.replace(before, after)))
 
 
 if __name__ == "__main__":

@@ -106,6 +106,29 @@ class Search(unittest.TestCase):
             self.assertEqual(len(ids), 40 * wanted.sum())
             self.assertEqual(set(ids), set(self.ids[wanted]))
 
+    def test_ids_are_whole_numbers_however_a_list_mixes_them(self):
+        # numpy makes floating-point numbers of the first two lists, and objects of the third.
+        large = 2**63 + 1
+        index = dhih.build(self.codes[:4], directory(), bits=36, ids=[np.uint64(5), 7, np.int32(9), large])
+        found = index.search(self.codes[:1], 4, ids=[np.uint64(5), large, 7])[1]
+        self.assertEqual(sorted(found[0].tolist()), [5, 7, large, NONE[1]])
+        self.assertEqual(index.remove([np.uint64(5), 7]), 2)
+        with self.assertRaisesRegex(dhih.DhihError, f"expected numbers of 64 bits, got -1 to {2**64}"):
+            index.remove([-1, 2**64])
+        with self.assertRaisesRegex(TypeError, "ids: expected whole numbers, got float64"):
+            index.remove([1, 2.5])
+        # A mask once counted as the ids 0 and 1.
+        with self.assertRaisesRegex(TypeError, "got bool: numpy.flatnonzero"):
+            index.search(self.codes[:1], 1, ids=np.ones(4, bool))
+
+    def test_a_name_stands_for_all_classes_that_have_it(self):
+        classes = ["a", "cafe\u0301", "a", "caf\u00e9"]
+        labels = np.arange(60) % 4
+        index = dhih.build(dhih.CodeSet(self.codes[:60], labels=labels, classes=classes), directory())
+        for label, wanted in (("a", [0, 2]), (["a", 1], [0, 1, 2]), ("caf\u00e9", [3])):
+            ids = index.radius_search(self.codes[:1], 40, label=label)[2]
+            self.assertEqual(sorted(ids), np.flatnonzero(np.isin(labels, wanted)).tolist())
+
     def test_labels_have_names_and_may_be_several(self):
         codes, held = some_codes(3, 60, 16), np.arange(60)[:, None] % [2, 3, 5] == 0
         named = dhih.CodeSet(codes, labels=held, classes=["two", "three", "five"])

@@ -32,7 +32,7 @@ enum What {
     Scaling(scaling::Args),
     /// Searches of seeded sets of codes
     Index(index::Args),
-    /// The same beside faiss, in one run
+    /// Searches of the same sets beside faiss, in one run
     Peers(index::Args),
     /// All pairs of codes within a radius; with --peers beside hammingbird and faiss
     Pairs(pairs::Args),

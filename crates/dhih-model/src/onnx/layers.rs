@@ -66,7 +66,8 @@ fn one(graph: &mut GraphBuilder, layer: &Layer, x: Value) -> Result<String> {
     })
 }
 
-fn constant(graph: &mut GraphBuilder, tensor: &Tensor) -> Result<String> {
+/// Adds the values of a tensor as a constant.
+pub(super) fn constant(graph: &mut GraphBuilder, tensor: &Tensor) -> Result<String> {
     Ok(graph.floats(tensor.dims(), &tensor.flatten_all()?.to_vec1::<f32>()?))
 }
 

@@ -1,4 +1,4 @@
-//! Export of a trained network as an ONNX model, which takes pixels and returns packed codes.
+//! Export of a trained network as an ONNX model, which takes pixels and returns packed codes. `text.rs` exports text towers.
 //!
 //! The input is `images`: u8 `[n, height, width, channels]`, as for [`Encoder`](crate::Encoder). The outputs are `codes`: u8
 //! `[n, ceil(bits / 8)]`, packed as by [`Encoder::encode_packed_into`](crate::Encoder::encode_packed_into), and `values`: f32 `[n, bits]`, whose
@@ -8,6 +8,7 @@ mod graph;
 mod layers;
 mod operators;
 mod proto;
+mod text;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use prost::Message;
 
 use self::graph::{GraphBuilder, Value};
 use self::proto::{FLOAT, Model, OperatorSet, Property, UINT8};
+pub use self::text::{text_to_bytes, write_text};
 use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
@@ -61,7 +63,14 @@ pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
         got: error.to_string(),
         expected: "one that has a JSON form".to_owned(),
     })?;
-    let property = |key: &str, value: String| Property {
+    let metadata =
+        [("bits", bits.to_string()), ("model_sha256", model_sha256.to_owned()), ("config", config)];
+    Ok(model(graph, metadata))
+}
+
+/// The bytes of a file with this graph and these metadata, whose names get the prefix `dhih.`.
+fn model<const N: usize>(graph: GraphBuilder, metadata: [(&str, String); N]) -> Vec<u8> {
+    let property = |(key, value): (&str, String)| Property {
         key: Some(format!("dhih.{key}")),
         value: Some(value),
     };
@@ -71,13 +80,9 @@ pub fn to_bytes(network: &Network, model_sha256: &str) -> Result<Vec<u8>> {
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         graph: Some(graph.finish("dhih")),
         opset_import: vec![OperatorSet { domain: Some(String::new()), version: Some(OPSET) }],
-        metadata_props: vec![
-            property("bits", bits.to_string()),
-            property("model_sha256", model_sha256.to_owned()),
-            property("config", config),
-        ],
+        metadata_props: metadata.map(property).to_vec(),
     };
-    Ok(model.encode_to_vec())
+    model.encode_to_vec()
 }
 
 /// All views of the images, one view after the other along the first dimension.

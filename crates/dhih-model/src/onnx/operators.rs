@@ -1,6 +1,6 @@
 //! The operators that only some networks have, as ONNX operators.
 
-use candle_core::{Result, bail};
+use candle_core::Result;
 
 use super::graph::{GraphBuilder, Value};
 use crate::image::InputShape;
@@ -15,11 +15,7 @@ pub(super) fn unary(graph: &mut GraphBuilder, unary: &Unary, x: &Value) -> Resul
             Ok(graph.node("Mul", &[&x.name, &factors]))
         }
         Unary::Tokens(tokens) => row_of_tokens(graph, tokens, x),
-        // Only text towers have causal attention, and they are not part of a network for images.
-        Unary::Attention(Attention { causal: true, .. }) => {
-            bail!("causal attention is not exported")
-        }
-        Unary::Attention(Attention { heads, .. }) => Ok(attend(graph, *heads, x)),
+        Unary::Attention(attention) => Ok(attend(graph, *attention, x)),
         Unary::Probe(probe) => one_query(graph, probe, x),
         Unary::FirstToken(_) => {
             let row = sliced(graph, &x.name, 2, [0, 1]);
@@ -33,7 +29,12 @@ fn per_channel(graph: &mut GraphBuilder, values: &[f32]) -> String {
 }
 
 /// The positions from `start` to `end` along an axis.
-fn sliced(graph: &mut GraphBuilder, x: &str, axis: i64, [start, end]: [i64; 2]) -> String {
+pub(super) fn sliced(
+    graph: &mut GraphBuilder,
+    x: &str,
+    axis: i64,
+    [start, end]: [i64; 2],
+) -> String {
     let (start, end, axis) = (graph.ints(&[start]), graph.ints(&[end]), graph.ints(&[axis]));
     graph.node("Slice", &[x, &start, &end, &axis])
 }
@@ -88,7 +89,8 @@ fn row_of_tokens(graph: &mut GraphBuilder, tokens: &Tokens, x: &Value) -> Result
     Ok(graph.node_with("Concat", &[&learnt, &pixels], &[("axis", &[3])]))
 }
 
-fn attend(graph: &mut GraphBuilder, heads: usize, x: &Value) -> String {
+fn attend(graph: &mut GraphBuilder, attention: Attention, x: &Value) -> String {
+    let Attention { heads, causal } = attention;
     let InputShape { height, width, channels, .. } = x.shape;
     let (tokens, dims) = (height * width, channels / (3 * heads));
     let all = reshaped(graph, &x.name, &[3 * heads, dims, tokens]);
@@ -100,11 +102,22 @@ fn attend(graph: &mut GraphBuilder, heads: usize, x: &Value) -> String {
     let query = graph.node_with("Transpose", &[&query], &turned);
     let scale = graph.floats(&[], &[1.0 / (dims as f32).sqrt()]);
     let query = graph.node("Mul", &[&query, &scale]);
-    let scores = graph.node("MatMul", &[&query, &key]);
+    let mut scores = graph.node("MatMul", &[&query, &key]);
+    if causal {
+        let hidden = later_tokens(graph, tokens);
+        scores = graph.node("Add", &[&scores, &hidden]);
+    }
     let shares = graph.node_with("Softmax", &[&scores], &[("axis", &[-1])]);
     let shares = graph.node_with("Transpose", &[&shares], &turned);
     let y = graph.node("MatMul", &[&value, &shares]);
     reshaped(graph, &y, &[channels / 3, height, width])
+}
+
+/// What is added to the scores of causal attention, `[tokens, tokens]`: minus infinity where a token would attend to a later one.
+fn later_tokens(graph: &mut GraphBuilder, tokens: usize) -> String {
+    let score = |at: usize| if at % tokens > at / tokens { f32::NEG_INFINITY } else { 0.0 };
+    let scores: Vec<f32> = (0..tokens * tokens).map(score).collect();
+    graph.floats(&[tokens, tokens], &scores)
 }
 
 fn one_query(graph: &mut GraphBuilder, probe: &Probe, x: &Value) -> Result<String> {

@@ -78,6 +78,13 @@ impl FitText<'_> {
     }
 }
 
+/// What a [`TextEncoder`] is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) tokenizer: &'a TextTokenizer,
+    pub(crate) tower: &'a TextTower,
+    pub(crate) codec: &'a Codec,
+}
+
 /// Encodes texts. Threads may share it.
 pub struct TextEncoder {
     tower: TextTower,
@@ -128,6 +135,25 @@ impl TextEncoder {
     /// SHA-256, in hex, of the network that makes the codes of pictures with which those of texts are compared.
     pub fn model_sha256(&self) -> &str {
         &self.model_sha256
+    }
+
+    /// The sizes of the tower.
+    pub fn config(&self) -> &TextConfig {
+        self.tower.config()
+    }
+
+    /// The number of tokens at the end of a text for which the tower has no room: they do not count.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn left_out(&self, text: &str) -> Result<usize> {
+        self.tokenizer.left_out(text)
+    }
+
+    /// Tokenizer, tower and codec, through which a text goes in this order.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        let Self { tokenizer, tower, codec, .. } = self;
+        Parts { tokenizer, tower, codec }
     }
 
     /// Computes the real values behind the codes of texts. Their signs are the bits; the sign of 0 is +1.

@@ -14,6 +14,7 @@ mod tokenizer;
 mod tower;
 
 pub use self::config::{TextConfig, TextFamily};
+pub(crate) use self::encoder::Parts;
 pub use self::encoder::{FitText, TextEncoder};
 pub use self::prompts::prompts;
 pub use self::tokenizer::{MAX_TEXT_BYTES, TextTokenizer};

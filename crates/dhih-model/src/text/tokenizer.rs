@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tokenizers::Tokenizer;
+use tokenizers::{Encoding, Tokenizer};
 
 use super::config::{TextConfig, TextFamily};
 use crate::error::{Error, Result};
@@ -73,17 +73,47 @@ impl TextTokenizer {
         Ok(Self { tokenizer, family, context, start, end, json: json.to_owned() })
     }
 
+    /// The token at the end of a text.
+    pub(crate) fn end(&self) -> u32 {
+        self.end
+    }
+
     /// The content of its file.
     pub fn json(&self) -> &str {
         &self.json
     }
 
-    /// The tokens of a text, including those at its start and end. A text that is too long for the context loses its last tokens, but keeps the
-    /// end token. Texts for SigLIP are padded to the length of the context.
+    /// The tokens of a text, including those at its start and end. A text that is too long for the context loses its last tokens
+    /// ([`Self::left_out`]), but keeps the end token. Texts for SigLIP are padded to the length of the context.
     ///
     /// # Errors
     /// [`Error::Text`] where the text is empty or has more than [`MAX_TEXT_BYTES`].
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
+        let encoded = self.all(text)?;
+        let ids = encoded.get_ids().iter().take(self.room()).copied();
+        let mut tokens: Vec<u32> = self.start.into_iter().chain(ids).collect();
+        match self.family {
+            TextFamily::Clip => tokens.push(self.end),
+            TextFamily::Siglip => tokens.resize(self.context, self.end),
+        }
+        Ok(tokens)
+    }
+
+    /// The number of tokens at the end of a text that [`Self::tokens`] leaves out, because the context has no room for them.
+    ///
+    /// # Errors
+    /// As [`Self::tokens`].
+    pub fn left_out(&self, text: &str) -> Result<usize> {
+        Ok(self.all(text)?.len().saturating_sub(self.room()))
+    }
+
+    /// The tokens that the context has room for between start and end.
+    fn room(&self) -> usize {
+        self.context - 1 - usize::from(self.start.is_some())
+    }
+
+    /// All tokens of a text, without those at its start and end.
+    fn all(&self, text: &str) -> Result<Encoding> {
         let unusable = |reason: String| Error::Text { reason };
         if text.len() > MAX_TEXT_BYTES {
             let reason = format!("it has {} bytes; give at most {MAX_TEXT_BYTES}", text.len());
@@ -98,18 +128,10 @@ impl TextTokenizer {
         };
         let encoded = self.tokenizer.encode_fast(text, false);
         let encoded = encoded.map_err(|error| unusable(error.to_string()))?;
-        let ids = encoded.get_ids();
-        if ids.is_empty() {
+        if encoded.is_empty() {
             return Err(unusable("it has no word".to_owned()));
         }
-        let most = self.context - 1 - usize::from(self.start.is_some());
-        let ids = ids.iter().take(most).copied();
-        let mut tokens: Vec<u32> = self.start.into_iter().chain(ids).collect();
-        match self.family {
-            TextFamily::Clip => tokens.push(self.end),
-            TextFamily::Siglip => tokens.resize(self.context, self.end),
-        }
-        Ok(tokens)
+        Ok(encoded)
     }
 }
 

@@ -26,12 +26,12 @@ const TOGETHER: usize = 16;
 pub struct TextTower {
     config: TextConfig,
     /// The embeddings of tokens, `[vocabulary, channels]`.
-    embedding: Tensor,
+    pub(crate) embedding: Tensor,
     /// The embeddings of positions, `[context, channels]`.
-    positions: Tensor,
-    blocks: Sequential,
+    pub(crate) positions: Tensor,
+    pub(crate) blocks: Sequential,
     /// The layers on the token that stands for the text.
-    head: Sequential,
+    pub(crate) head: Sequential,
     device: Device,
 }
 

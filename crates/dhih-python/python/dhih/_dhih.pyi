@@ -17,6 +17,7 @@ __all__ = [
     "Encoder",
     "Index",
     "Run",
+    "TextEncoder",
     "__version__",
     "build",
     "evaluate",
@@ -89,6 +90,20 @@ class Codec:
         label_smoothing: float = 0.0,
         normalize: bool = True,
         seed: int = 0,
+        nested: Sequence[int] | None = None,
+    ) -> Codec: ...
+    @staticmethod
+    def train_on_views(
+        vectors: NDArray[np.float32],
+        views: NDArray[np.float32] | None = None,
+        bits: int = 256,
+        *,
+        epochs: int = 15,
+        batch_size: int = 256,
+        learning_rate: float = 0.05,
+        normalize: bool = True,
+        seed: int = 0,
+        iterations: int = 50,
         nested: Sequence[int] | None = None,
     ) -> Codec: ...
     @staticmethod
@@ -208,6 +223,19 @@ class Run:
         precision_at: Sequence[int] | None = None,
         empty: Literal["zero", "omit"] = "zero",
     ) -> dict[str, Any]: ...
+
+@final
+class TextEncoder:
+    def __new__(cls, path: _Path) -> TextEncoder: ...
+    @property
+    def bits(self) -> int: ...
+    @property
+    def dims(self) -> int: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def model_sha256(self) -> str: ...
+    def encode(self, texts: Sequence[str]) -> CodeSet: ...
 
 def build(
     codes: _Codes,

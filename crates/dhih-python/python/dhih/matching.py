@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import operator
 import pickle
 import shutil
 import struct
 import tempfile
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
+from threading import Lock
 from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -49,7 +51,7 @@ class HashIndex(Generic[T]):
 
     It has the methods of the `SignalTypeIndex` of ThreatExchange's Python package: `build`, `query`, `add`, `add_all`, `serialize`,
     `deserialize`. Answers are exact, and ordered by distance, then as the hashes were added. A hash that is added twice is found twice. The
-    hashes are in an index in a temporary directory that goes with this object; entries are in memory.
+    hashes are in an index in a temporary directory that goes with this object; entries are in memory. Threads may share it.
 
         >>> import dhih
         >>> index = dhih.HashIndex.build([("0" * 64, "a"), ("0" * 63 + "7", "b"), ("f" * 64, "c")])
@@ -63,12 +65,13 @@ class HashIndex(Generic[T]):
     def __init__(
         self, entries: Iterable[tuple[str, T]] = (), *, threshold: int = 31, bits: int = 256
     ) -> None:
-        if bits < 8 or bits % 8:
-            raise DhihError(f"bits is {bits}: hashes of hexadecimal digits have a multiple of 8")
+        self.bits, self.threshold = operator.index(bits), operator.index(threshold)
+        if not 8 <= bits <= 4096 or bits % 8:
+            raise DhihError(f"bits is {bits}: hashes have a multiple of 8, at most 4096")
         if not 0 <= threshold <= bits:
             raise DhihError(f"threshold is {threshold}: give 0 to {bits}, the length of a hash")
-        self.threshold = threshold
-        self.bits = bits
+        # Held while entries, hashes and the index are changed: a row of the index is the place of its entry.
+        self._changing = Lock()
         self._entries: list[T] = []
         # Hashes that are not in the index yet: it is changed by many at once.
         self._pending = bytearray()
@@ -86,12 +89,13 @@ class HashIndex(Generic[T]):
         """All within the threshold of a hash."""
         return self.query_all([query])[0]
 
-    def query_all(self, queries: Sequence[str]) -> list[list[HashMatch]]:
+    def query_all(self, queries: Iterable[str]) -> list[list[HashMatch]]:
         """All within the threshold of each of many hashes, on all threads. Faster than one after the other."""
         packed = self._packed(list(queries))
-        self._flush()
+        with self._changing:
+            self._flush()
         if self._index is None:
-            return [[] for _ in queries]
+            return [[] for _ in packed]
         offsets, distances, ids = self._index.radius_search(packed, self.threshold)
         found = zip(distances.tolist(), ids.tolist(), strict=True)
         matches = [HashMatch(HashDistance(far), self._entries[row]) for far, row in found]
@@ -106,22 +110,25 @@ class HashIndex(Generic[T]):
         """Adds pairs of a hash and its entry. One call is faster than many of `add`."""
         remaining = iter(entries)
         while part := list(islice(remaining, _PART)):
-            packed = self._packed([signal for signal, _ in part])
-            self._pending += packed.tobytes()
-            self._entries += [entry for _, entry in part]
+            packed = self._packed([signal for signal, _ in part]).tobytes()
+            with self._changing:
+                self._pending += packed
+                self._entries += [entry for _, entry in part]
 
     def serialize(self, fout: BinaryIO) -> None:
         """Writes hashes and entries to a file that is open in binary. Entries are pickled."""
-        self._flush()
-        count = len(self._entries)
+        with self._changing:
+            self._flush()
+            entries = list(self._entries)
+            codes = None if self._index is None else self._index.codes().codes
+        count = len(entries)
         header = {"bits": self.bits, "threshold": self.threshold, "hashes": count}
         text = json.dumps(header).encode()
         fout.write(_MAGIC + struct.pack("<I", len(text)) + text)
-        if self._index is not None:
-            codes = self._index.codes().codes
+        if codes is not None:
             for start in range(0, count, _PART):
                 fout.write(codes[start : start + _PART].tobytes())
-        pickle.dump(self._entries, fout, protocol=pickle.HIGHEST_PROTOCOL)
+        pickle.dump(entries, fout, protocol=pickle.HIGHEST_PROTOCOL)
 
     @classmethod
     def deserialize(cls, fin: BinaryIO) -> HashIndex[T]:
@@ -129,18 +136,20 @@ class HashIndex(Generic[T]):
         if fin.read(len(_MAGIC)) != _MAGIC:
             raise DhihError("these are no hashes that HashIndex.serialize wrote")
         (length,) = struct.unpack("<I", _read(fin, 4))
-        header = json.loads(_read(fin, length))
-        index = cls(threshold=header["threshold"], bits=header["bits"])
-        index._pending += _read(fin, header["hashes"] * index.bits // 8)
         try:
-            index._entries = pickle.load(fin)
+            header = json.loads(_read(fin, length))
+            hashes = operator.index(header["hashes"])
+            read = cls(threshold=header["threshold"], bits=header["bits"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DhihError(f"the header cannot be read, the file is damaged: {error}") from error
+        read._pending += _read(fin, hashes * read.bits // 8)
+        try:
+            read._entries = pickle.load(fin)
         except (EOFError, pickle.UnpicklingError) as error:
             raise DhihError(f"the entries cannot be read, the file is damaged: {error}") from error
-        if len(index._entries) != header["hashes"]:
-            raise DhihError(
-                f"{header['hashes']} hashes have {len(index._entries)} entries: the file is damaged"
-            )
-        return index
+        if len(read._entries) != hashes:
+            raise DhihError(f"{hashes} hashes have {len(read._entries)} entries: the file is damaged")
+        return read
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -167,7 +176,7 @@ class HashIndex(Generic[T]):
         return np.frombuffer(packed, np.uint8).reshape(len(hashes), width)
 
     def _flush(self) -> None:
-        """Writes what was added to the index."""
+        """Writes what was added to the index; the lock is held."""
         if not self._pending:
             return
         codes = np.frombuffer(bytes(self._pending), np.uint8).reshape(-1, self.bits // 8)

@@ -2,19 +2,20 @@
 //! decides which files are images.
 
 mod stream;
+pub(super) mod texts;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
-use clap::Args;
 use clap::builder::FalseyValueParser;
+use clap::{ArgGroup, Args};
 use dhih_index::{CodeSet, Codes, CodesFormat, Shard, Vectors};
 use dhih_model::codec::Codec;
 use dhih_model::image::{FORMATS, PictureReader};
-use dhih_model::text::TextEncoder;
 use dhih_model::walk::{self, LeftOut, Walk, text_of};
 use dhih_model::{Encoder, Precision};
+use dhih_train::output::{check_codes_output, check_output};
 use dhih_train::pictures::Pictures;
 use dhih_train::run::int8;
 use dhih_train::vectors::encode_vectors;
@@ -26,6 +27,7 @@ use super::pictures::{LimitArgs, tell_left_out};
 /// Flags of `encode`.
 #[derive(Debug, Args)]
 #[command(
+    group = ArgGroup::new("words").args(["text", "texts"]),
     after_help = "Examples:\n  dhih-train encode --input photos --out photos.safetensors\n  \
     dhih-train encode --input photos --shard 3/16 --out parts\n  \
     dhih-train encode --arrow-stdin --arrow-stdout < images.arrows > codes.arrows\n  \
@@ -40,16 +42,20 @@ pub(crate) struct EncodeArgs {
     /// Directory of the run
     #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]
     run: PathBuf,
-    /// Images, and folders that are searched for images at any depth, by content; hidden names are passed over
+    /// Images, and folders that are searched for images at any depth, by content; hidden names are left out
     #[arg(long, env = "DHIH_INPUT", value_name = "PATH", num_args = 1..,
-        required_unless_present_any = ["arrow_stdin", "codec", "text"])]
+        required_unless_present_any = ["arrow_stdin", "codec", "text", "texts"])]
     input: Vec<PathBuf>,
     /// Text to encode in place of images, by the text tower that `dhih-train photos` keeps in the run; repeatable
     #[arg(long, env = "DHIH_TEXT", value_name = "TEXT",
         conflicts_with_all = ["input", "arrow_stdin", "codec", "shard", "strict", "dtype"])]
     text: Vec<String>,
-    /// With --text, also write the real values behind the codes: safetensors, `values` of f32
-    #[arg(long, env = "DHIH_VALUES", value_name = "FILE", requires = "text")]
+    /// File of texts to encode, in UTF-8, one a line; - for stdin
+    #[arg(long, env = "DHIH_TEXTS", value_name = "FILE",
+        conflicts_with_all = ["text", "input", "arrow_stdin", "codec", "shard", "strict", "dtype"])]
+    texts: Option<PathBuf>,
+    /// Of texts, also write the real values behind the codes: safetensors, `values` of f32
+    #[arg(long, env = "DHIH_VALUES", value_name = "FILE", requires = "words")]
     values: Option<PathBuf>,
     /// Codec that `dhih-train codec` made, in place of a run: for vectors, of a file or a stream
     #[arg(long, env = "DHIH_CODEC", value_name = "FILE",
@@ -77,7 +83,7 @@ pub(crate) struct EncodeArgs {
     shard: Option<Shard>,
     /// Read an Arrow IPC stream from stdin, with a binary column `image`, or with --codec a column `vector` of lists of floats
     #[arg(long, env = "DHIH_ARROW_STDIN", requires = "arrow_stdout",
-        conflicts_with_all = ["input", "out", "shard", "json"], value_parser = FalseyValueParser::new())]
+        conflicts_with_all = ["input", "out", "shard", "json", "strict", "max_side", "max_pixels"], value_parser = FalseyValueParser::new())]
     arrow_stdin: bool,
     /// Write the stream to stdout, batch for batch, with `code`, its words and `error` in place of `image` or `vector`
     #[arg(long, env = "DHIH_ARROW_STDOUT", requires = "arrow_stdin",
@@ -96,7 +102,7 @@ pub(crate) struct EncodeArgs {
     dtype: DType,
     /// What layers are computed in: f32, which stands for --dtype, or on the CPU int8, after `dhih-train calibrate`
     #[arg(long, env = "DHIH_PRECISION", value_name = "PRECISION", default_value = "f32",
-        conflicts_with_all = ["text", "codec"])]
+        conflicts_with_all = ["text", "texts", "codec"])]
     precision: Precision,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
@@ -106,6 +112,7 @@ pub(crate) struct EncodeArgs {
 /// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "super::as_text")]
     out: &'a Path,
     encoded: usize,
     /// Entries that are left out for a fault.
@@ -130,9 +137,7 @@ struct Encoded {
 
 /// Encodes and reports.
 pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
-    if let (Some(out), None) = (&args.out, args.shard) {
-        CodesFormat::of_output(out)?;
-    }
+    check_outputs(args)?;
     if let Some(codec) = &args.codec {
         let codec = Codec::load(codec)?;
         return match (&args.vectors, &args.out) {
@@ -144,8 +149,8 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
         };
     }
     let device = device(&args.device, Progress::Shown)?;
-    if let (false, Some(out)) = (args.text.is_empty(), &args.out) {
-        return of_texts(args, out, &device);
+    if let (true, Some(out)) = (!args.text.is_empty() || args.texts.is_some(), &args.out) {
+        return texts::run(args, out, &device);
     }
     let encoder = encoder(args, &device)?;
     if args.arrow_stdin {
@@ -164,7 +169,12 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
                 .with_context(|| format!("cannot make the folder {}", out.display()))?;
             (&files[shard.range(count)], out.join(shard.file_name("safetensors")))
         }
-        None => (&files[..], out.to_owned()),
+        None => {
+            // Of many pictures, only those that may be the output are looked up on the disk.
+            let has_its_name = |file: &&PathBuf| file.file_name() == out.file_name();
+            check_output(out, files.iter().filter(has_its_name).map(|file| &**file))?;
+            (&files[..], out.to_owned())
+        }
     };
     let reader = args.limits.reader();
     let encoded = encode(files, &encoder, &reader, &mut left_out)?;
@@ -195,11 +205,34 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     super::print(&format!("{codes} codes of {bits} bits in {out}, {skipped} files skipped\n"))
 }
 
+/// Refuses outputs that cannot be written, or that are inputs, before anything is computed.
+fn check_outputs(args: &EncodeArgs) -> Result<()> {
+    let (Some(out), None) = (args.out.as_deref(), args.shard) else { return Ok(()) };
+    CodesFormat::of_output(out)?;
+    if let Some(codec) = &args.codec {
+        let inputs = [Some(codec), args.vectors.as_ref()].into_iter().flatten();
+        return Ok(check_output(out, inputs.map(|path| &**path))?);
+    }
+    let mut inputs = RunDir::files_of(&args.run);
+    inputs.extend(args.input.iter().chain(&args.texts).cloned());
+    let inputs = || inputs.iter().map(|path| &**path);
+    check_codes_output(out, inputs())?;
+    match &args.values {
+        Some(values) => Ok(check_output(values, inputs().chain([out]))?),
+        None => Ok(()),
+    }
+}
+
 /// The encoder of the run.
 fn encoder(args: &EncodeArgs, device: &Device) -> Result<Encoder> {
     match args.precision {
-        Precision::F32 => Encoder::load_as(&args.run.join(RunDir::MODEL), device, args.dtype)
-            .context("no usable model; `dhih-train train` makes one"),
+        Precision::F32 => {
+            match Encoder::load_as(&args.run.join(RunDir::MODEL), device, args.dtype) {
+                // A flag is wrong, and not the model.
+                Err(error @ dhih_model::Error::Config { .. }) => Err(error.into()),
+                loaded => loaded.context("no usable model; `dhih-train train` makes one"),
+            }
+        }
         Precision::Int8 if args.dtype != DType::F32 || !device.is_cpu() => {
             bail!("--precision int8 is for the CPU: leave --dtype out, and say --device cpu")
         }
@@ -213,36 +246,6 @@ fn of_vectors(codec: &Codec, vectors: &Path, out: &Path, json: bool) -> Result<(
     set.write(out)?;
     let (encoded, bits) = (set.codes.len(), codec.bits());
     if json {
-        let left_out = &LeftOut::default();
-        return super::print_json(&Report { out, encoded, skipped: Vec::new(), left_out });
-    }
-    super::print(&format!("{encoded} codes of {bits} bits in {}\n", out.display()))
-}
-
-/// Encodes texts and reports. In the list beside the codes, each text takes the place of a file name.
-fn of_texts(args: &EncodeArgs, out: &Path, device: &Device) -> Result<()> {
-    let file = args.run.join(RunDir::TEXT);
-    if !file.exists() {
-        bail!(
-            "{} has no text tower; `dhih-train photos` with an encoder that has one, such as clip-vit-b32, makes a run with one",
-            args.run.display()
-        );
-    }
-    let encoder = TextEncoder::load(&file, device)?;
-    let mut values = Vec::with_capacity(args.text.len() * encoder.bits());
-    for text in &args.text {
-        let of_text = encoder.encode(std::slice::from_ref(text));
-        values.extend(of_text.with_context(|| format!("cannot encode {text:?}"))?);
-    }
-    let bits = encoder.bits() as u32;
-    let mut set = CodeSet::new(Codes::from_real(bits, &values)?);
-    set.model_sha256 = Some(encoder.model_sha256().to_owned());
-    if let Some(path) = &args.values {
-        files::write_values(path, values, encoder.bits())?;
-    }
-    files::write_codes(&set, out, args.text.iter().map(Path::new))?;
-    let encoded = args.text.len();
-    if args.json {
         let left_out = &LeftOut::default();
         return super::print_json(&Report { out, encoded, skipped: Vec::new(), left_out });
     }
