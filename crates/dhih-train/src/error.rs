@@ -76,7 +76,7 @@ pub enum Error {
     /// Training diverged.
     #[error(
         "the loss is {loss} in epoch {epoch}, batch {batch} (step {step}): training diverged; lower --learning-rate, now \
-         {learning_rate}, or cut gradients with --clip-norm"
+         {learning_rate:?}, or cut gradients with --clip-norm"
     )]
     Diverged {
         /// The loss, which is not finite; NaN where only the weights of the step, or codes that they make, are not.
@@ -191,10 +191,13 @@ impl Error {
     }
 }
 
+/// The kinds of names that `dhih-train list` shows.
+const LISTED: [&str; 5] = ["dataset", "protocol", "backbone", "loss", "recipe"];
+
 /// Looks up a name among the known ones.
 ///
 /// # Errors
-/// [`Error::Unknown`] with the most similar name.
+/// [`Error::Unknown`] with the most similar name, or for a setting of few values [`Error::Config`] with all of them.
 pub(crate) fn by_name<T>(
     kind: &'static str,
     got: &str,
@@ -203,7 +206,12 @@ pub(crate) fn by_name<T>(
     let names = known.clone().map(|(name, _)| name);
     match known.find(|(name, _)| *name == got) {
         Some((_, found)) => Ok(found),
-        None => Err(Error::unknown(kind, got, names)),
+        None if LISTED.contains(&kind) => Err(Error::unknown(kind, got, names)),
+        None => Err(Error::Config {
+            name: kind,
+            got: got.to_owned(),
+            expected: format!("one of {}", names.collect::<Vec<_>>().join(", ")),
+        }),
     }
 }
 
@@ -221,5 +229,15 @@ mod tests {
         assert!(error.to_string().contains("did you mean \"cifar10\"?"), "{error}");
         let error = Error::unknown("dataset", "imagenet-1k", ["demo"].into_iter());
         assert!(!error.to_string().contains("did you mean"), "{error}");
+    }
+
+    /// The message once sent the user to `list`, which does not show the values of most settings.
+    #[test]
+    fn a_setting_of_few_values_tells_all_of_them() {
+        let known = || [("sgd", 1), ("adamw", 2)].into_iter();
+        let error = by_name("optimizer", "adam", known()).unwrap_err().to_string();
+        assert_eq!(error, "optimizer is adam, expected one of sgd, adamw");
+        let error = by_name("loss", "adam", known()).unwrap_err().to_string();
+        assert!(error.contains("`dhih-train list` shows all"), "{error}");
     }
 }

@@ -66,18 +66,36 @@ pub fn write_codes<'a>(
     encoded: impl Iterator<Item = &'a Path>,
 ) -> Result<()> {
     let [text, json] = names(out, encoded)?;
-    let staged = |path: &Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        path.with_file_name(format!(".{name}.new.tmp"))
-    };
     let [text_path, json_path] = names_of(out);
-    let paths = [out, &text_path, &json_path];
-    let written = (|| {
+    replace_together(&[out, &text_path, &json_path], || {
         set.write_as(staged(out), CodesFormat::of(out))?;
         write(&staged(&text_path), text.as_bytes())?;
-        write(&staged(&json_path), json.as_bytes())?;
+        write(&staged(&json_path), json.as_bytes())
+    })
+}
+
+/// Writes files that belong together. Older ones are replaced only when all of the new ones are on disk.
+///
+/// # Errors
+/// Those of [`write()`]. Older files are then still there, unless one of the new ones cannot be given its name.
+pub fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
+    let paths: Vec<&Path> = files.iter().map(|(path, _)| *path).collect();
+    replace_together(&paths, || {
+        files.iter().try_for_each(|(path, bytes)| write(&staged(path), bytes))
+    })
+}
+
+/// The temporary path of a file that is replaced together with others.
+fn staged(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new.tmp"))
+}
+
+/// Calls `write`, which writes the [`staged`] files of `paths`, and then gives them their names.
+fn replace_together(paths: &[&Path], write: impl FnOnce() -> Result<()>) -> Result<()> {
+    let written = write().and_then(|()| {
         paths.iter().try_for_each(|path| fs::rename(staged(path), path).map_err(Error::io(path)))
-    })();
+    });
     if written.is_err() {
         for path in paths {
             let _ = fs::remove_file(staged(path));
@@ -148,6 +166,19 @@ mod tests {
         assert_eq!(CodeSet::read(&out, None).unwrap().codes.as_bytes(), [3]);
         assert_eq!(fs::read_to_string(&names_of(&out)[0]).unwrap(), "c\n");
         assert_eq!(all().len(), 3);
+    }
+
+    #[test]
+    fn files_that_belong_together_are_replaced_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let [list, page] = ["list", "page"].map(|name| dir.path().join(name));
+        write_together(&[(&list, b"old"), (&page, b"old")]).unwrap();
+        let nowhere = dir.path().join("no/page");
+        assert!(write_together(&[(&list, b"new"), (&nowhere, b"new")]).is_err());
+        assert_eq!(fs::read(&list).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        write_together(&[(&list, b"new"), (&page, b"new")]).unwrap();
+        assert_eq!([fs::read(&list).unwrap(), fs::read(&page).unwrap()], [b"new", b"new"]);
     }
 
     #[test]

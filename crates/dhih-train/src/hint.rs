@@ -25,7 +25,7 @@ fn cure(error: &Error) -> Option<String> {
         Error::Run { .. } => Some("train again with `dhih-train train`".to_owned()),
         Error::RunVersion { .. } => Some("use the program that made it, or train again".to_owned()),
         Error::Diverged { learning_rate, .. } => Some(format!(
-            "lower --learning-rate, now {learning_rate}, or cut gradients with --clip-norm"
+            "lower --learning-rate, now {learning_rate:?}, or cut gradients with --clip-norm"
         )),
         Error::Model(dhih_model::Error::Checkpoint { .. }) => {
             Some("train again, or take an intact copy".to_owned())

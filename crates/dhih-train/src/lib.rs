@@ -18,6 +18,7 @@
 
 mod error;
 pub mod files;
+pub mod output;
 mod progress;
 mod system;
 

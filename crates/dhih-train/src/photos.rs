@@ -144,8 +144,10 @@ pub fn build(
     progress.line(format!("weights: {loaded} tensors, {unused} unused; sha256 {sha256}"));
     let tower = tower(config, &network, weights)?;
     let run = RunDir::create(place, &format!("photos-{}", encoder.name()))?;
+    let _lock = run.lock_new()?;
     let made = (|| {
-        let (features, named) = features(pictures, &network, config, &run, left_out, progress)?;
+        let (features, named, thumbnails) =
+            features(pictures, &network, config, &run, left_out, progress)?;
         let bits = code_length(config, &features)?;
         let fitted = FitConfig { method, bits, normalize: false, seed, ..FitConfig::default() };
         let codec = fit(&features, &fitted, &mut |_| ())?;
@@ -180,6 +182,10 @@ pub fn build(
         let mut queries = CodeSet::new(Codes::new(bits as u32, Vec::new())?);
         queries.model_sha256 = Some(model_sha256.clone());
         queries.write(run.file(RunDir::QUERIES))?;
+        // Not before: a file of a run in the directory of an interrupted command would keep the next one from using it.
+        if let Some(thumbnails) = thumbnails {
+            thumbnails.finish()?;
+        }
         let (images, origin) = (named.len(), Origin::here());
         run.write_json(
             RunDir::PHOTOS,
@@ -257,7 +263,7 @@ fn set(network: &Network, name: &str, value: Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Computes the features of all readable pictures, with their numbers, and writes thumbnails to the gallery on the way.
+/// Computes the features of all readable pictures, with their numbers, and makes thumbnails on the way.
 fn features(
     pictures: &[PathBuf],
     network: &Network,
@@ -265,7 +271,7 @@ fn features(
     run: &RunDir,
     left_out: &mut LeftOut,
     progress: Progress,
-) -> Result<(Features, Vec<usize>)> {
+) -> Result<(Features, Vec<usize>, Option<Thumbnails>)> {
     let input = network.config().input;
     let encoder = FeatureEncoder::new(network)?;
     let mut thumbnails = None;
@@ -288,12 +294,9 @@ fn features(
             None => Ok(()),
         }
     })?;
-    if let Some(thumbnails) = thumbnails {
-        thumbnails.finish()?;
-    }
     let (count, seconds) = (named.len(), started.elapsed().as_secs_f64());
     progress.line(format!("features of {count} pictures in {seconds:.1} s"));
-    Ok((features, named))
+    Ok((features, named, thumbnails))
 }
 
 /// A hash layer of K bits needs more than K pictures and at least K features.

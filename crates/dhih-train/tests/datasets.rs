@@ -316,6 +316,8 @@ fn folders_without_two_usable_classes_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     assert!(refusal(DatasetName::Folder, &dir.path().join("absent")).contains("absent"));
     assert!(refusal(DatasetName::Folder, dir.path()).contains("0 classes"));
+    std::fs::write(dir.path().join("shard-0.tar.gz"), b"compressed").unwrap();
+    assert!(refusal(DatasetName::WebDataset, dir.path()).contains("it has no .tar file"));
     common::folder(dir.path(), 2);
     std::fs::remove_dir_all(dir.path().join("light")).unwrap();
     assert!(refusal(DatasetName::Folder, dir.path()).contains("1 classes"));

@@ -165,6 +165,20 @@ fn a_test_folder_is_kept_and_what_it_shares_is_listed() {
     assert_eq!(photos.page().matches("<figure class=kept>").count(), 2);
 }
 
+/// `dedup train --against train/test` once listed the pictures of `test`, which are kept, for deletion.
+#[test]
+fn a_picture_is_no_duplicate_of_itself_where_the_folders_overlap() {
+    let photos = Photos::new();
+    let told = photos.dedup(&["--against", "photos/small"]);
+    assert_eq!((&told["pictures"], &told["against"]), (&11.into(), &1.into()));
+    assert_eq!(photos.list(), ["photos/1.png", "photos/big/1.png"]);
+    let told = photos.failure(&["dedup", "photos", "--out", "p.html", "--against", "photos/."]);
+    assert!(told.contains("has no picture that is not in photos/."), "{told}");
+    let told = photos.failure(&["dedup", "photos", "--out", "p.html", "--radius", "256"]);
+    assert!(told.contains("--radius is 256, expected less than 256"), "{told}");
+    assert!(!photos.path("p.html").exists());
+}
+
 #[test]
 fn what_cannot_be_used_is_left_out_and_told() {
     let photos = Photos::new();

@@ -45,4 +45,14 @@ fn unknown_engines_are_refused() {
     let output = dhih_train(dir.path(), &["--engine", "gpu"]);
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && message.contains("own, portable and candle"), "{message}");
+    // It once had a stack trace where `RUST_BACKTRACE` is set.
+    assert!(!message.contains("candle_core::"), "{message}");
+    // An empty twin is as good as none, also of a flag that all commands have.
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dhih-train"));
+    command.args(["list", "losses"]).env("DHIH_OPS", "").env("DHIH_THREADS", "");
+    let output = command.env("RUST_BACKTRACE", "1").output().unwrap();
+    assert!(stdout(&output).contains("csq"));
+    let output = command.env("DHIH_OPS", "gpu").output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("there is no engine gpu") && !message.contains("candle_core::"));
 }

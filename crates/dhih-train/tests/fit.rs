@@ -80,7 +80,7 @@ fn the_default_is_that_of_the_weights_and_what_is_no_fit_is_refused() {
     assert_eq!(fit("weights = 'w'\nfit = 'linear whole'"), "linear whole");
     for text in ["cubic", "bicubic 2", "linear most"] {
         let error = of(&format!("fit = '{text}'")).unwrap_err();
-        assert!(matches!(error, Error::Config { name: "fit", .. }), "{error}");
+        assert!(matches!(&error, Error::Setting { origin, .. } if origin == "fit"), "{error}");
         assert!(error.to_string().contains(text.split(' ').next_back().unwrap()), "{error}");
     }
 }

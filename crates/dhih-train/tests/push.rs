@@ -87,9 +87,9 @@ fn what_is_no_complete_run_is_refused() {
     std::fs::write(run.join(RunDir::EVALUATION), other).unwrap();
     refused("evaluates another model");
     std::fs::remove_file(run.join(RunDir::EVALUATION)).unwrap();
-    refused("it is not complete");
+    refused("it is not finished");
     std::fs::remove_dir_all(&run).unwrap();
-    refused("runs/good: not a usable run: it has no config.toml");
+    refused("runs/good: not a usable run: it is not there");
 }
 
 #[cfg(not(feature = "hub"))]

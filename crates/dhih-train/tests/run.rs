@@ -243,7 +243,7 @@ fn wrong_words_name_the_cause_and_the_cure() {
         (&["--learning-rate", "nan"], &["learning_rate", "positive"]),
         (&["--protocol", "cifar10-full"], &["protocol", "demo"]),
         (&["--config", "absent.toml"], &["absent.toml"]),
-        (&["--resume", "absent"], &["absent", "config.toml"]),
+        (&["--resume", "absent"], &["absent: not a usable run", "it is not there"]),
         (&["evaluate"], &["runs/latest", "dhih-train train"]),
         (&["evaluate", "--topk", "0"], &["--topk is 0"]),
         (

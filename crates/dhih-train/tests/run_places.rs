@@ -169,3 +169,70 @@ fn threads_are_those_that_are_asked_for() {
     let [one, three] = runs.map(|run| std::fs::read(run.join(RunDir::MODEL)).unwrap());
     assert!(one == three, "the number of threads changes the result");
 }
+
+/// Two programs that were started at once in one directory left the settings of one run with the model of the other.
+#[cfg(unix)]
+#[test]
+fn one_program_at_a_time_makes_a_run() {
+    let dir = photos();
+    let run = dir.path().join("runs/run");
+    std::fs::create_dir_all(&run).unwrap();
+    let held = std::fs::File::open(&run).unwrap();
+    held.lock().unwrap();
+    let message = stderr(&train(dir.path(), "--name run"));
+    assert!(message.contains("another program is making this run"), "{message}");
+    assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
+    drop(held);
+    stdout(&train(dir.path(), "--name run"));
+    cut_off(&run);
+    let held = std::fs::File::open(&run).unwrap();
+    held.lock().unwrap();
+    let resume = || dhih_train(dir.path(), &["--resume", "runs/run"]);
+    assert!(stderr(&resume()).contains("another program is making this run"));
+    drop(held);
+    stdout(&resume());
+}
+
+#[test]
+fn what_is_wrong_with_a_run_is_told_and_a_damaged_split_is_written_anew() {
+    let dir = photos();
+    stdout(&train(dir.path(), "--name run"));
+    let run = dir.path().join("runs/run");
+    let split = std::fs::read(run.join(RunDir::SPLIT)).unwrap();
+    cut_off(&run);
+    let call = |words: &str| dhih_train(dir.path(), &words.split(' ').collect::<Vec<_>>());
+    for words in ["evaluate --run runs/run", "report --run runs/run"] {
+        let message = stderr(&call(words));
+        assert!(message.contains("it is not finished"), "{message}");
+        assert!(message.contains("hint: `dhih-train --resume runs/run` finishes it"), "{message}");
+    }
+    assert!(
+        stderr(&call("evaluate --run runs/no"))
+            .contains("runs/no: not a usable run: it is not there")
+    );
+    std::fs::write(run.join(RunDir::SPLIT), "{}").unwrap();
+    stdout(&call("--resume runs/run"));
+    assert_eq!(std::fs::read(run.join(RunDir::SPLIT)).unwrap(), split);
+    std::fs::rename(dir.path().join("photos"), dir.path().join("moved")).unwrap();
+    let message = stderr(&call("calibrate --run runs/run"));
+    assert!(message.contains("the data of the run is not here"), "{message}");
+    assert!(message.contains("--images FOLDER"), "{message}");
+}
+
+#[test]
+fn settings_without_effect_are_told() {
+    let dir = photos();
+    let output = dhih_train(dir.path(), &["--data-dir", "photos", "--print-config"]);
+    stdout(&output);
+    assert!(stderr(&output).contains("NOTE: --data-dir photos is not read"), "{}", stderr(&output));
+    let words = "--weights w.pth --freeze-backbone --cutout 4 --print-config";
+    let output = train(dir.path(), words);
+    stdout(&output);
+    assert!(stderr(&output).contains("NOTE: without effect: cutout; "), "{}", stderr(&output));
+    // One held-out image a class: with `--patience`, the first epoch was taken for the best without a word.
+    for (share, is_told) in [("0.01", true), ("0.3", false)] {
+        let output = train(dir.path(), &format!("--validation {share}"));
+        stdout(&output);
+        assert_eq!(stderr(&output).contains("their mAP is always 0"), is_told, "{share}");
+    }
+}

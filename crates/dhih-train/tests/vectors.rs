@@ -109,6 +109,41 @@ fn labels_train_a_codec_whose_first_bits_are_codes_too() {
     assert!((0..400).all(|row| whole.get(row)[0] == short.get(row)[0]));
 }
 
+/// The second view has the same first numbers, and others behind them.
+#[test]
+fn two_views_train_a_codec_that_encodes_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (values, mut others) = (drawn(300, 12), drawn(600, 12).split_off(3600));
+    for (other, vector) in others.chunks_mut(12).zip(values.chunks(12)) {
+        other[..4].copy_from_slice(&vector[..4]);
+    }
+    npy(dir.path(), "v.npy", 12, &values);
+    npy(dir.path(), "w.npy", 12, &others);
+    let told = |text: &str| -> serde_json::Value {
+        serde_json::from_str(&stdout(&dhih_train(dir.path(), &words(text)))).unwrap()
+    };
+    let train = "codec --vectors v.npy --views w.npy --bits 8 --nested 4 --epochs 20 --batch-size 64 --json";
+    let codec = told(train);
+    assert_eq!((&codec["method"], &codec["vectors"]), (&"head".into(), &300.into()));
+    assert_eq!(told(&format!("{train} --method head --learning-rate 0.05")), codec);
+    told("codec --vectors v.npy --bits 8 --nested 4 --out fitted.safetensors --json");
+    let differing = |codec: &str| {
+        let codes = |vectors: &str| {
+            told(&format!(
+                "encode --codec {codec} --vectors {vectors} --out codes.safetensors --json"
+            ));
+            CodeSet::read(dir.path().join("codes.safetensors"), None).unwrap().codes
+        };
+        let (first, second) = (codes("v.npy"), codes("w.npy"));
+        (0..300).map(|row| (first.get(row)[0] ^ second.get(row)[0]).count_ones()).sum::<u32>()
+    };
+    let own =
+        told("codec --vectors v.npy --views --bits 8 --epochs 2 --out own.safetensors --json");
+    assert_eq!((&own["method"], &own["vectors"]), (&"head".into(), &300.into()));
+    let (trained, fitted) = (differing("codec.safetensors"), differing("fitted.safetensors"));
+    assert!(2 * trained < fitted, "{trained} of 2,400 bits differ, fitted {fitted}");
+}
+
 #[test]
 fn what_does_not_fit_is_refused_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -137,10 +172,21 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     refused(&format!("{codec} --labels few.npy"), "number of labels is 3, expected 100");
     refused(&format!("{codec} --labels v.npy"), "labels are whole numbers");
     refused(&format!("{codec} --labels absent.npy"), "absent.npy");
-    refused(&format!("{codec} --method head"), "give --labels FILE");
+    refused(&format!("{codec} --method head"), "give --labels FILE, or --views FILE");
     refused(&format!("{codec} --method itq --labels y.npy"), "makes no use of labels");
     refused(&format!("{codec} --loss csq"), "--labels");
-    refused(&format!("{codec} --bits 8 --nested 8"), "lengths of 1 to 7 bits");
+    npy(dir.path(), "few-views.npy", 20, &drawn(99, 20));
+    let codec = format!("{codec} --bits 8");
+    refused(&format!("{codec} --views few-views.npy"), "other views is 99, expected 100");
+    refused(&format!("{codec} --views other.npy"), "length of other views is 7, expected 20");
+    refused(&format!("{codec} --views nan.npy"), "of the other views, nan.npy");
+    refused(&format!("{codec} --views absent.npy"), "absent.npy");
+    refused(&format!("{codec} --views v.npy --labels y.npy"), "leave out --labels or --views");
+    refused(&format!("{codec} --views v.npy --method itq"), "itq makes no use of views");
+    refused(&format!("{codec} --views v.npy --loss csq"), "--labels");
+    refused(&format!("{codec} --views v.npy --hash-hidden 64"), "--labels");
+    refused(&format!("{codec} --epochs 3"), "--labels");
+    refused(&format!("{codec} --nested 8"), "lengths of 1 to 7 bits");
     let shorten = "codec --shorten codec.safetensors --out out.safetensors";
     refused(&format!("{shorten} --bits 4"), "bits is 4, expected 8: the lengths of the codec");
     refused(shorten, "--bits");

@@ -82,18 +82,18 @@ pub struct ManArgs {
 #[non_exhaustive]
 pub enum Error {
     /// Nobody takes what is printed.
-    #[error("cannot print the page: {source}")]
+    #[error("cannot print the page: {cause}")]
     Print {
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The folder takes no pages.
-    #[error("cannot write manual pages to {}: {source}; name another folder with --out", path.display())]
+    #[error("cannot write manual pages to {}: {cause}; name another folder with --out", path.display())]
     Write {
         /// The folder.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -109,9 +109,7 @@ impl Manual {
             Self::Man(ManArgs { out: None }) => page(command),
         };
         match to.write_all(&printed).and_then(|()| to.flush()) {
-            Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Error::Print { source })
-            }
+            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Error::Print { cause }),
             _ => Ok(()),
         }
     }
@@ -134,7 +132,7 @@ fn page(command: Command) -> Vec<u8> {
 fn pages(folder: &Path, command: Command) -> Result<(), Error> {
     let written =
         fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
-    written.map_err(|source| Error::Write { path: folder.to_path_buf(), source })
+    written.map_err(|cause| Error::Write { path: folder.to_path_buf(), cause })
 }
 
 #[cfg(test)]

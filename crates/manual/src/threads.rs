@@ -11,11 +11,11 @@ const VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
 
 /// The program could not be started again.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start again on {threads} threads: {source}")]
+#[error("cannot start again on {threads} threads: {cause}")]
 pub struct ThreadsError {
     /// The number that was asked for.
     threads: NonZeroUsize,
-    source: io::Error,
+    cause: io::Error,
 }
 
 /// How many threads the program is to compute on where the user does not say, for [`compute_on`]: `None` where the pools find it out themselves.
@@ -46,7 +46,7 @@ pub fn compute_on(threads: NonZeroUsize) -> Result<(), ThreadsError> {
         command.args(env::args_os().skip(1)).envs(VARIABLES.map(|name| (name, &number)));
         replace(&mut command)
     });
-    replaced.map_err(|source| ThreadsError { threads, source })
+    replaced.map_err(|cause| ThreadsError { threads, cause })
 }
 
 /// Becomes the other program. It returns only where that cannot be started.

@@ -162,7 +162,9 @@ impl<'a> Line<'a> {
         let mut command = command;
         for depth in 0..self.path.len() {
             command = at(command, &self.path[..depth], &|above| {
-                above.mut_args(|arg| if arg.is_global_set() { arg } else { without_twin(arg) })
+                // An empty twin of a flag that all commands share is no value of it, either.
+                let counts = |arg: &Arg| arg.is_global_set() && is_exported(arg);
+                above.mut_args(|arg| if counts(&arg) { arg } else { without_twin(arg) })
             });
         }
         let keep = |arg: Arg| match twins.contains(&id(&arg)) || arg.get_env().is_none() {

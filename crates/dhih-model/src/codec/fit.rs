@@ -51,7 +51,7 @@ const CHUNK_VALUES: usize = 1 << 22;
 /// Fits a codec. `told` is called from time to time with the number of vectors that have been read.
 ///
 /// # Errors
-/// [`Error::Config`] where the bits are out of range or the method needs labels, [`Error::Vectors`] where there are too few vectors or they vary
+/// [`Error::Config`] where the bits are out of range or the method is trained, [`Error::Vectors`] where there are too few vectors or they vary
 /// in fewer directions than there are bits, and those of the source.
 pub fn fit(rows: &dyn Rows, config: &FitConfig, told: &mut dyn FnMut(usize)) -> Result<Codec> {
     let FitConfig { method, bits, normalize, seed, .. } = *config;
@@ -65,8 +65,8 @@ pub fn fit(rows: &dyn Rows, config: &FitConfig, told: &mut dyn FnMut(usize)) -> 
         let reason = format!("there are {}, and {bits} bits need at least as many", rows.len());
         return Err(Error::Vectors { reason });
     }
-    if method.needs_labels() {
-        let (got, expected) = (method.name().to_owned(), "a method without labels".to_owned());
+    if method.is_trained() {
+        let (got, expected) = (method.name().to_owned(), "a method that is fitted".to_owned());
         return Err(Error::Config { name: "method", got, expected });
     }
     let Moments { mean, covariance } = moments(rows, &of_codec, told)?;

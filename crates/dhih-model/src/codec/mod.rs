@@ -1,6 +1,6 @@
 //! Codecs turn existing vectors, such as embeddings, into codes. A codec is a map whose signs are the bits. It is fitted to vectors by [`fit`],
-//! or it is a hash layer that was trained on labels of vectors. In `encode`, the service and the Python package it takes the place of a network.
-//! `map.rs` says what the map is and how it is stored.
+//! or it is a hash layer that was trained on labels of vectors or on two views of them. In `encode`, the service and the Python package it takes
+//! the place of a network. `map.rs` says what the map is and how it is stored.
 
 mod fit;
 mod itq;
@@ -37,7 +37,7 @@ pub enum Method {
     /// Principal components, rotated so that quantising to signs loses as little as possible: iterative quantisation (Gong and Lazebnik, CVPR
     /// 2011).
     Itq,
-    /// A hash layer that was trained on labels.
+    /// A hash layer that was trained on labels, or on two views of each vector.
     Head,
 }
 
@@ -52,7 +52,11 @@ impl Method {
             Self::Itq,
             "principal components, turned towards their signs (Gong and Lazebnik, 2011)",
         ),
-        ("head", Self::Head, "a hash layer that is trained on labels with one of the losses"),
+        (
+            "head",
+            Self::Head,
+            "a hash layer that is trained, on labels or on two views of each vector",
+        ),
     ];
 
     /// The method of this name; `None` where there is none.
@@ -65,8 +69,8 @@ impl Method {
         Self::ALL.iter().find(|(_, method, _)| *method == self).map_or("", |(name, ..)| name)
     }
 
-    /// Whether it is trained on labels.
-    pub fn needs_labels(self) -> bool {
+    /// Whether it is trained, and vectors alone are not enough.
+    pub fn is_trained(self) -> bool {
         self == Self::Head
     }
 }

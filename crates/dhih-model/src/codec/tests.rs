@@ -60,7 +60,7 @@ fn fitted(rows: &Drawn, method: Method, bits: usize) -> Codec {
 
 /// The methods that need no labels.
 fn fitted_methods() -> impl Iterator<Item = Method> {
-    Method::ALL.into_iter().map(|(_, method, _)| method).filter(|method| !method.needs_labels())
+    Method::ALL.into_iter().map(|(_, method, _)| method).filter(|method| !method.is_trained())
 }
 
 fn matrix_of(codec: &Codec) -> Vec<f32> {
@@ -268,7 +268,7 @@ fn vectors_that_cannot_be_used_are_named() {
     refused(&zeros, Method::PcaSign, 4, "vector 2 has only zeros");
     refused(&[], Method::Itq, 9, "1 to 8, for vectors of 8");
     refused(&[], Method::Itq, 0, "bits is 0");
-    refused(&[], Method::Head, 4, "method is head, expected a method without labels");
+    refused(&[], Method::Head, 4, "method is head, expected a method that is fitted");
     let few = Drawn { dims: 8, values: rows.values[..24].to_vec() };
     let config = FitConfig { bits: 4, ..FitConfig::default() };
     let error = fit(&few, &config, &mut |_| ()).err().unwrap().to_string();

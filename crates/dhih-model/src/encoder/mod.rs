@@ -148,8 +148,8 @@ impl Encoder {
         Self::int8(&network, model_sha256, calibration)
     }
 
-    /// As [`Self::load_int8`], of a network as it is now; `model_sha256` is that of its checkpoint. About one bit in a hundred is another
-    /// than in f32, and codes can be compared with those in f32. The code of an image depends on the image alone.
+    /// As [`Self::load_int8`], of a network as it is now; `model_sha256` is that of its checkpoint. A few bits differ
+    /// from those in f32, and the codes can be compared with them. The code of an image depends on the image alone.
     ///
     /// # Errors
     /// [`Error::Config`] where the calibration is that of another model, or the network is not run by operators of ours on the CPU.

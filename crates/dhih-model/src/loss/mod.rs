@@ -1,5 +1,5 @@
-//! Losses of the hash layer's output: pure functions of tensors, one in each file. [`Loss`] lists them. An [`Objective`] is a loss with its
-//! class weights or codewords.
+//! Losses of the hash layer's output: pure functions of tensors, one in each file. [`Loss`] lists those that take labels. An [`Objective`] is
+//! such a loss with its class weights or codewords. [`crovca()`] takes two views of each sample in place of labels.
 //!
 //! Symbols, as in the literature: `v` `[n, K]` is the output of the hash layer, `h = tanh(v)` the relaxed code, `b = sign(v)` with
 //! `sign(0) = +1` the code, `W` `[C, K]` the class weights without bias, `z = h W^T` `[n, C]` the class logits, `Y` `[n, C]` the labels as 0 and
@@ -7,6 +7,8 @@
 //! samples without labels.
 
 mod centres;
+mod coding_rate;
+mod crovca;
 mod csq;
 mod dpn;
 mod dpsh;
@@ -27,6 +29,7 @@ mod ssdh;
 mod supervision;
 
 pub use centres::Centres;
+pub use crovca::{CroVca, crovca};
 pub use csq::{Csq, csq};
 pub use dpn::{Dpn, dpn};
 pub use dpsh::{Dpsh, dpsh};

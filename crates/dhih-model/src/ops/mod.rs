@@ -90,14 +90,15 @@ pub enum OpsOnCpu {
 static ON_CPU: OnceLock<OpsOnCpu> = OnceLock::new();
 
 impl std::str::FromStr for OpsOnCpu {
-    type Err = candle_core::Error;
+    // candle's error would print a stack trace where `RUST_BACKTRACE` is set.
+    type Err = String;
 
-    fn from_str(name: &str) -> Result<Self> {
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
         match name {
             "own" => Ok(Self::Own),
             "portable" => Ok(Self::Portable),
             "candle" => Ok(Self::Candle),
-            _ => bail!("there is no engine {name}: there are own, portable and candle"),
+            _ => Err(format!("there is no engine {name}: there are own, portable and candle")),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use dhih_model::Precision;
@@ -87,7 +87,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         precision: args.precision,
         loss: train.loss,
         train_last: args.train_last,
-        duration: Duration::try_from_secs_f64(args.seconds)?,
+        duration: Duration::try_from_secs_f64(args.seconds).ok().with_context(|| {
+            format!("seconds is {}, expected a number of at least 0", args.seconds)
+        })?,
     };
     for work in [Work::Training, Work::Inference] {
         if args.only.is_some_and(|only| only != work) {

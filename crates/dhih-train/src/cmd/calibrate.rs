@@ -17,7 +17,7 @@ use super::pictures::tell_left_out;
 #[command(after_help = "Examples:\n  dhih-train calibrate --run runs/latest\n  \
     dhih-train calibrate --run runs/photos-001 --images photos\n\n\
     It writes calibration.safetensors into the run. `dhih-train encode --precision int8` then computes most layers in integers of 8 \
-    bits on the CPU. About one bit in a hundred is another than in f32; codes of both can be compared.")]
+    bits on the CPU. A few bits differ from those of f32, and the command prints how many; codes of both can be compared.")]
 pub(crate) struct CalibrateArgs {
     /// Directory of the run
     #[arg(long, env = "DHIH_RUN", value_name = "DIR", default_value = "runs/latest")]

@@ -1,24 +1,29 @@
-//! `dhih-train codec`: fits a codec to vectors, or trains one on their labels.
+//! `dhih-train codec`: fits a codec to vectors, or trains one on their labels or on two views of them.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
 use clap::builder::{FalseyValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args};
 use dhih_index::{Labels, Vectors};
 use dhih_model::codec::{Codec, FitConfig, Method};
+use dhih_train::output::check_output;
 use dhih_train::vectors::head::{HeadConfig, TrainedHead, Validation};
-use dhih_train::vectors::{fit_codec, train_codec};
+use dhih_train::vectors::views::ViewsConfig;
+use dhih_train::vectors::{fit_codec, train_codec, train_codec_on_views};
 use dhih_train::{LossOptions, LossParam, Progress};
 use serde::Serialize;
 
 const LABELLED: &str = "With --labels";
+const TRAINED: &str = "With --labels or --views";
 
 /// Flags of `codec`.
 #[derive(Debug, Args)]
 #[command(
+    group = ArgGroup::new("trained").args(["labels", "views"]).multiple(true),
     after_help = "Examples:\n  dhih-train codec --vectors embeddings.npy --bits 256 --out codec.safetensors\n  \
     dhih-train codec --vectors embeddings.npy --labels labels.npy --bits 64 --out codec.safetensors\n  \
+    dhih-train codec --vectors embeddings.npy --views other-crops.npy --bits 64 --out codec.safetensors\n  \
     dhih-train encode --codec codec.safetensors --vectors embeddings.npy --out codes.safetensors\n  \
     dhih-train codec --vectors embeddings.npy --bits 256 --nested 32,64 --out codec.safetensors\n  \
     dhih-train codec --shorten codec.safetensors --bits 64 --out codec-64.safetensors"
@@ -29,12 +34,12 @@ pub(crate) struct CodecArgs {
     vectors: Option<PathBuf>,
     /// Write the codec of the first --bits bits of this codec, one of its --nested lengths; nothing is fitted
     #[arg(long, env = "DHIH_SHORTEN", value_name = "FILE", requires = "bits",
-        conflicts_with_all = ["vectors", "method", "nested", "labels"])]
+        conflicts_with_all = ["vectors", "method", "nested", "labels", "views"])]
     shorten: Option<PathBuf>,
     /// Code length [default: 256; 64 with --labels]
     #[arg(long, env = "DHIH_CODEC_BITS", value_name = "N")]
     bits: Option<usize>,
-    /// How bits are made of the numbers of a vector [default: itq; head with --labels]
+    /// How bits are made of the numbers of a vector [default: itq; head with --labels or --views]
     #[arg(long, env = "DHIH_METHOD", value_name = "NAME", value_parser = methods(|_| true))]
     method: Option<Method>,
     /// Shorter lengths, ascending: the first bits of each code are codes of their own
@@ -46,7 +51,7 @@ pub(crate) struct CodecArgs {
     /// Take vectors as they are: their length counts, too. Without it they are brought to length 1 first
     #[arg(long, env = "DHIH_NO_NORMALIZE", value_parser = FalseyValueParser::new())]
     no_normalize: bool,
-    /// Rounds of itq
+    /// Rounds of itq, from which --views start, too
     #[arg(long, env = "DHIH_ITERATIONS", value_name = "N", default_value_t = 50)]
     iterations: usize,
     /// Seed of what is drawn
@@ -59,9 +64,23 @@ pub(crate) struct CodecArgs {
     json: bool,
 }
 
-/// Flags of training on labels.
+/// Flags of training on labels or on two views.
 #[derive(Debug, Args)]
 struct HeadArgs {
+    /// Another view of each vector, in the same order, in place of labels: of another crop of a picture, of another text with the same meaning.
+    /// Without FILE, both views are the vector with some of its numbers left out
+    #[arg(long, env = "DHIH_CODEC_VIEWS", value_name = "FILE", num_args = 0..=1, help_heading = TRAINED)]
+    views: Option<Option<PathBuf>>,
+    /// Passes over the vectors [default: 15]
+    #[arg(long, env = "DHIH_CODEC_EPOCHS", value_name = "N", requires = "trained", help_heading = TRAINED)]
+    epochs: Option<usize>,
+    /// Vectors a step [default: 256]
+    #[arg(long, env = "DHIH_CODEC_BATCH_SIZE", value_name = "N", requires = "trained", help_heading = TRAINED)]
+    batch_size: Option<usize>,
+    /// Learning rate after the first epoch [default: 0.1; 0.05 with --views]
+    #[arg(long, env = "DHIH_CODEC_LEARNING_RATE", value_name = "X", visible_alias = "lr", requires = "trained",
+        help_heading = TRAINED)]
+    learning_rate: Option<f64>,
     /// Labels of the vectors, an .npy array: whole numbers, one a vector, -1 for none; or rows of 0 and 1, a column for each class
     #[arg(long, env = "DHIH_CODEC_LABELS", value_name = "FILE", help_heading = LABELLED)]
     labels: Option<PathBuf>,
@@ -75,16 +94,6 @@ struct HeadArgs {
     /// Units of a hidden layer; 0 is none [default: 1024]
     #[arg(long, env = "DHIH_CODEC_HIDDEN", value_name = "N", requires = "labels", help_heading = LABELLED)]
     hash_hidden: Option<usize>,
-    /// Passes over the vectors [default: 15]
-    #[arg(long, env = "DHIH_CODEC_EPOCHS", value_name = "N", requires = "labels", help_heading = LABELLED)]
-    epochs: Option<usize>,
-    /// Vectors a step [default: 256]
-    #[arg(long, env = "DHIH_CODEC_BATCH_SIZE", value_name = "N", requires = "labels", help_heading = LABELLED)]
-    batch_size: Option<usize>,
-    /// Learning rate after the first epoch [default: 0.1]
-    #[arg(long, env = "DHIH_CODEC_LEARNING_RATE", value_name = "X", visible_alias = "lr", requires = "labels",
-        help_heading = LABELLED)]
-    learning_rate: Option<f64>,
     /// L2 penalty of weights [default: 0.01]
     #[arg(long, env = "DHIH_CODEC_WEIGHT_DECAY", value_name = "X", visible_alias = "wd", requires = "labels",
         help_heading = LABELLED)]
@@ -100,6 +109,7 @@ struct HeadArgs {
 /// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "super::as_text")]
     out: &'a Path,
     method: &'a str,
     /// The number of vectors that it was fitted to or trained on; absent where it is a shortened codec.
@@ -136,6 +146,9 @@ pub(super) fn methods(
 
 /// Fits, trains or shortens a codec, writes it, and reports.
 pub(crate) fn run(args: &CodecArgs) -> Result<()> {
+    let inputs = [&args.vectors, &args.shorten, &args.head.labels].into_iter().flatten();
+    let inputs = inputs.chain(args.head.views.iter().flatten());
+    check_output(&args.out, inputs.map(|path| &**path))?;
     let Made { codec, vectors, validation } = args.make()?;
     codec.save(&args.out)?;
     let (bits, dims, method) = (codec.bits(), codec.dims(), codec.config().method.name());
@@ -168,25 +181,43 @@ impl CodecArgs {
         }
         // The flags guarantee that there are vectors unless a codec is shortened.
         let vectors = Vectors::open(self.vectors.as_ref().context("no --vectors")?)?;
-        match (&self.head.labels, self.method) {
-            (Some(labels), None | Some(Method::Head)) => {
-                let labels = Labels::read(labels)?;
-                let TrainedHead { codec, trained, validation } =
-                    train_codec(&vectors, &labels, &self.head_config(), Progress::Shown)?;
-                Ok(Made { codec, vectors: Some(trained), validation })
+        let HeadArgs { labels, views, .. } = &self.head;
+        let trained_on = match (labels, views) {
+            (Some(_), Some(_)) => {
+                bail!("a codec is trained on labels or on views; leave out --labels or --views")
             }
-            (Some(_), Some(method)) => bail!(
-                "{} makes no use of labels; leave out --labels, or take --method head",
+            (labels, views) => {
+                labels.as_ref().map(|_| "labels").or(views.as_ref().map(|_| "views"))
+            }
+        };
+        match (self.method, trained_on) {
+            (None | Some(Method::Head), Some(_)) => self.train(&vectors),
+            (Some(method), Some(given)) => bail!(
+                "{} makes no use of {given}; leave out --{given}, or take --method head",
                 method.name()
             ),
-            (None, Some(Method::Head)) => bail!(
-                "head is trained on labels; give --labels FILE, or take --method itq, which needs none"
+            (Some(Method::Head), None) => bail!(
+                "head is trained; give --labels FILE, or --views FILE with another view of each vector, or take --method itq"
             ),
-            (None, method) => {
+            (method, None) => {
                 let codec = fit_codec(&vectors, &self.fit_config(method), Progress::Shown)?;
                 Ok(Made { codec, vectors: Some(vectors.len()), validation: None })
             }
         }
+    }
+
+    /// Trains a codec on labels or on two views.
+    fn train(&self, vectors: &Vectors) -> Result<Made> {
+        if let Some(views) = &self.head.views {
+            let (views, config) = (views.as_ref().map(Vectors::open), self.views_config());
+            let views = views.transpose()?;
+            let codec = train_codec_on_views(vectors, views.as_ref(), &config, Progress::Shown)?;
+            return Ok(Made { codec, vectors: Some(vectors.len()), validation: None });
+        }
+        let labels = Labels::read(self.head.labels.as_ref().context("no --labels")?)?;
+        let TrainedHead { codec, trained, validation } =
+            train_codec(vectors, &labels, &self.head_config(), Progress::Shown)?;
+        Ok(Made { codec, vectors: Some(trained), validation })
     }
 
     fn fit_config(&self, method: Option<Method>) -> FitConfig {
@@ -198,6 +229,17 @@ impl CodecArgs {
             seed: self.seed,
             iterations: self.iterations,
             nested: self.nested.clone(),
+        }
+    }
+
+    fn views_config(&self) -> ViewsConfig {
+        let (head, default) = (&self.head, ViewsConfig::default());
+        ViewsConfig {
+            start: self.fit_config(None),
+            epochs: head.epochs.unwrap_or(default.epochs),
+            batch_size: head.batch_size.unwrap_or(default.batch_size),
+            learning_rate: head.learning_rate.unwrap_or(default.learning_rate),
+            ..default
         }
     }
 

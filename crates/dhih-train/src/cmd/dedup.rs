@@ -12,6 +12,7 @@ use dhih_model::Encoder;
 use dhih_model::image::{FORMATS, PictureReader};
 use dhih_model::walk::{self, LeftOut, Walk, text_of};
 use dhih_train::dedup::{self, DedupConfig, Duplicates, Hasher, Keep, Picture, Review};
+use dhih_train::output::check_outputs_together;
 use dhih_train::{Progress, RunDir, device, files};
 use serde_json::json;
 
@@ -26,11 +27,11 @@ use super::pictures::{LimitArgs, tell_left_out};
     Nothing is deleted. OUT is a page to look at; the list has a path a line, in which bytes that are no UTF-8 and control \
     characters are written \\xFF, and a backslash \\\\.")]
 pub(crate) struct DedupArgs {
-    /// Folder that is searched for images at any depth, by content; hidden names are passed over
+    /// Folder that is searched for images at any depth, by content; hidden names are left out
     #[arg(value_name = "FOLDER", env = "DHIH_FOLDER")]
     folder: PathBuf,
-    /// What makes codes of pictures: pdq (256 bits), dhash (64 bits), or the directory of a run, by whose network pictures of like content
-    /// are alike, too
+    /// What makes codes of pictures: pdq (256 bits), dhash (64 bits), or the directory of a run, whose network also finds pictures of similar
+    /// content
     #[arg(long, env = "DHIH_HASH", value_name = "HASH", default_value = "pdq")]
     hash: PathBuf,
     /// Take pictures for duplicates whose codes differ in at most R bits [default: 31 for pdq, 5 for dhash]
@@ -45,7 +46,7 @@ pub(crate) struct DedupArgs {
     /// Take a picture for a duplicate, too, where it is turned by quarters or mirrored; for pdq and dhash
     #[arg(long, env = "DHIH_SYMMETRIES", value_parser = FalseyValueParser::new())]
     symmetries: bool,
-    /// Leave out pictures of which PDQ says that there is less to see, 0 to 100; its own programs leave out those below 50
+    /// Leave out pictures whose PDQ quality is lower than this, 0 to 100; PDQ's own programs leave out those below 50
     #[arg(long, env = "DHIH_MIN_QUALITY", value_name = "Q", default_value_t = 0,
         value_parser = clap::value_parser!(u32).range(0..=100))]
     min_quality: u32,
@@ -73,6 +74,13 @@ pub(crate) struct DedupArgs {
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
+}
+
+impl DedupArgs {
+    /// The list of the pictures that are not kept.
+    fn list(&self) -> PathBuf {
+        self.list.clone().unwrap_or_else(|| self.out.with_extension("delete.txt"))
+    }
 }
 
 /// When duplicates are one group.
@@ -108,6 +116,8 @@ struct Folder {
 /// Finds duplicates and reports.
 pub(crate) fn run(args: &DedupArgs) -> Result<()> {
     let start = Instant::now();
+    let list = args.list();
+    check_outputs_together(&[&args.out, &list], [])?;
     let hasher = hasher(args)?;
     let radius = match (&hasher, args.radius) {
         (_, Some(radius)) => radius,
@@ -120,11 +130,18 @@ pub(crate) fn run(args: &DedupArgs) -> Result<()> {
             )
         }
     };
+    if radius >= hasher.bits() {
+        let bits = hasher.bits();
+        bail!("--radius is {radius}, expected less than {bits}, the length of a code in bits");
+    }
     let reader = args.limits.reader();
     let mut left_out = LeftOut::default();
     let mut folder = |path: &Path| read_folder(path, &hasher, &reader, args, &mut left_out);
-    let pictures = folder(&args.folder)?;
+    let mut pictures = folder(&args.folder)?;
     let against = args.against.as_deref().map(&mut folder).transpose()?;
+    if let Some(against) = &against {
+        leave_out_kept(args, &mut pictures, against)?;
+    }
     tell_left_out(&left_out);
     if args.strict {
         // Only now it is known which pictures are broken behind their first bytes.
@@ -146,7 +163,7 @@ pub(crate) fn run(args: &DedupArgs) -> Result<()> {
         against: against.as_ref(),
         duplicates: &duplicates,
     };
-    let list = outcome.write(&reader)?;
+    outcome.write(&list, &reader)?;
     outcome.report(&list, &left_out, start.elapsed().as_secs_f64())
 }
 
@@ -201,6 +218,12 @@ fn read_folder(
     if args.strict {
         left_out.refuse_faults_and(&walk.files)?;
     }
+    let (list, out) = (args.list(), &*args.out);
+    let outputs = [out, &*list];
+    // Of many pictures, only those that may be an output are looked up on the disk.
+    let has_its_name =
+        |file: &&PathBuf| outputs.iter().any(|out| out.file_name() == file.file_name());
+    check_outputs_together(&outputs, walk.files.iter().filter(has_its_name).map(|file| &**file))?;
     let files = walk.files.len();
     let mut pictures = dedup::hash_pictures(
         hasher,
@@ -222,6 +245,26 @@ fn read_folder(
     Ok(Folder { low_quality: all - pictures.len(), pictures, files })
 }
 
+/// Leaves out pictures that are also in the other folder, where they are kept: of the same folder, or of one that has the other in it.
+fn leave_out_kept(args: &DedupArgs, folder: &mut Folder, against: &Folder) -> Result<()> {
+    let all = folder.pictures.len();
+    dedup::retain_others(&mut folder.pictures, &against.pictures);
+    let count = all - folder.pictures.len();
+    let [name, other] = [&args.folder, args.against.as_ref().unwrap_or(&args.folder)];
+    if folder.pictures.is_empty() {
+        bail!(
+            "{} has no picture that is not in {}, which is kept whole; leave out --against to find duplicates in one folder",
+            name.display(),
+            other.display()
+        );
+    }
+    if count > 0 {
+        let (name, other) = (name.display(), other.display());
+        Progress::Shown.line(format!("{count} pictures of {name} are those of {other}, and kept"));
+    }
+    Ok(())
+}
+
 /// The result, and what it was computed from.
 struct Outcome<'a> {
     args: &'a DedupArgs,
@@ -240,10 +283,9 @@ impl Outcome<'_> {
         self.duplicates.groups.iter().map(|group| group.diameter).max().unwrap_or(0)
     }
 
-    /// Writes the page and the list, and returns the path of the list.
-    fn write(&self, reader: &PictureReader) -> Result<PathBuf> {
+    /// Writes the page and the list.
+    fn write(&self, list: &Path, reader: &PictureReader) -> Result<()> {
         let args = self.args;
-        let list = args.list.clone().unwrap_or_else(|| args.out.with_extension("delete.txt"));
         let doomed = self.duplicates.doomed.iter().map(|&at| &self.pictures.pictures[at]);
         let text: String = doomed.map(|picture| text_of(picture.path.as_os_str()) + "\n").collect();
         let folder = text_of(args.folder.as_os_str());
@@ -268,7 +310,7 @@ impl Outcome<'_> {
             facts.push(("not compared", format!("{count} pictures of quality below {least}")));
         }
         let (groups, doomed) = (self.duplicates.groups.len(), self.duplicates.doomed.len());
-        facts.push(("found", format!("{groups} groups, {doomed} pictures beside the kept ones")));
+        facts.push(("found", format!("{groups} groups; {doomed} pictures are not kept")));
         facts.push(("largest diameter", self.largest_diameter().to_string()));
         let title = match self.against {
             Some(_) => format!("Pictures of {folder} that the other folder has, too"),
@@ -283,9 +325,7 @@ impl Outcome<'_> {
             most_groups: args.show,
             reader,
         });
-        files::write(&list, text.as_bytes())?;
-        files::write(&args.out, page.as_bytes())?;
-        Ok(list)
+        Ok(files::write_together(&[(list, text.as_bytes()), (&args.out, page.as_bytes())])?)
     }
 
     fn report(&self, list: &Path, left_out: &LeftOut, seconds: f64) -> Result<()> {
@@ -330,8 +370,8 @@ impl Outcome<'_> {
             ));
         }
         super::print(&format!(
-            "{groups} groups within radius {radius} among {pictures} pictures, {doomed} beside the kept ones; largest diameter {}; {seconds:.1} s\n\
-             look at them in {}; {} lists the {doomed} for deletion\n",
+            "{groups} groups of copies within {radius} bits among {pictures} pictures; no two of a group differ in more than {} bits; \
+             {seconds:.1} s\nlook at them in {}; {} lists {doomed} pictures for deletion\n",
             self.largest_diameter(),
             args.out.display(),
             list.display()

@@ -13,7 +13,6 @@ use dhih_train::evaluation::{
 use dhih_train::run::{Evaluation, int8};
 use dhih_train::{Progress, RunDir};
 use serde::Serialize;
-use serde_json::json;
 
 /// Flags of `evaluate`.
 #[derive(Debug, Args)]
@@ -100,6 +99,14 @@ struct Report<'a> {
     map_asymmetric: Option<f64>,
 }
 
+/// The JSON object of `--shard` with `--json`.
+#[derive(Serialize)]
+struct PartReport<'a> {
+    shard: String,
+    #[serde(serialize_with = "super::as_text")]
+    out: &'a Path,
+}
+
 /// Computes metrics and reports.
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let empty = match args.empty {
@@ -184,7 +191,7 @@ fn measure(
     if let (Some(shard), Some(folder)) = (args.shard, &args.out) {
         let out = evaluate_part(sets, config, (shard, folder))?;
         match args.json {
-            true => super::print_json(&json!({"shard": shard.to_string(), "out": out}))?,
+            true => super::print_json(&PartReport { shard: shard.to_string(), out: &out })?,
             false => super::print(&format!("part {shard} in {}\n", out.display()))?,
         }
         return Ok(None);

@@ -25,7 +25,7 @@ use super::pictures::{LimitArgs, tell_left_out};
     dhih-train photos pictures --encoder clip-vit-b32 --weights clip.safetensors --bits 512\n\n\
     The last directory is runs/latest, where dhih-serve looks. `dhih-train list backbones` shows the encoders.")]
 pub(crate) struct PhotosArgs {
-    /// Folder that is searched for pictures at any depth, by content; hidden names are passed over
+    /// Folder that is searched for pictures at any depth, by content; hidden names are left out
     #[arg(value_name = "FOLDER", env = "DHIH_FOLDER")]
     folder: PathBuf,
     /// Network that makes features of pictures
@@ -45,7 +45,7 @@ pub(crate) struct PhotosArgs {
     #[arg(long, env = "DHIH_PHOTOS_BITS", value_name = "N")]
     bits: Option<usize>,
     /// How bits are made of features
-    #[arg(long, env = "DHIH_METHOD", value_name = "NAME", default_value = "itq", value_parser = methods(|method| !method.needs_labels()))]
+    #[arg(long, env = "DHIH_METHOD", value_name = "NAME", default_value = "itq", value_parser = methods(|method| !method.is_trained()))]
     method: Method,
     /// How the index keeps features beside the codes, so that the nearest by code are put in order by them: int8, f16, f32 or none
     #[arg(long, env = "DHIH_PHOTOS_VECTORS", value_name = "TYPE", default_value = "int8", value_parser = kept)]
@@ -72,6 +72,7 @@ pub(crate) struct PhotosArgs {
 /// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "super::as_text")]
     run_dir: &'a Path,
     images: usize,
     bits: usize,

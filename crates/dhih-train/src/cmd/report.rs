@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use dhih_train::output::check_output;
 use dhih_train::{RunDir, files, report};
 use serde::Serialize;
 
@@ -29,20 +30,28 @@ pub(crate) struct ReportArgs {
 
 #[derive(Serialize)]
 struct Written<'a> {
+    #[serde(serialize_with = "super::as_text")]
     out: &'a std::path::Path,
     bytes: usize,
 }
 
 /// Writes the page.
 pub(crate) fn run(args: &ReportArgs) -> Result<()> {
-    let (page, default) = if args.runs.is_empty() {
+    let (runs, default) = if args.runs.is_empty() {
         let run = super::open_run(args.run.as_deref())?;
-        (report::of_run(&run)?, run.file(RunDir::REPORT))
+        let page = run.file(RunDir::REPORT);
+        (vec![run], page)
     } else {
-        let runs = args.runs.iter().map(|dir| RunDir::open(dir)).collect::<Result<Vec<_>, _>>()?;
-        (report::of_runs(&runs)?, RunDir::REPORT.into())
+        let open = |dir: &PathBuf| super::open_run(Some(dir));
+        (args.runs.iter().map(open).collect::<Result<Vec<_>>>()?, RunDir::REPORT.into())
     };
     let out = args.out.as_deref().unwrap_or(&default);
+    let files: Vec<PathBuf> = runs.iter().flat_map(|run| RunDir::files_of(run.path())).collect();
+    check_output(out, files.iter().map(|path| &**path))?;
+    let page = match &runs[..] {
+        [run] => report::of_run(run)?,
+        runs => report::of_runs(runs)?,
+    };
     files::write(out, page.as_bytes())?;
     if args.json {
         return super::print_json(&Written { out, bytes: page.len() });

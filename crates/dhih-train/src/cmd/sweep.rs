@@ -10,6 +10,9 @@ use dhih_train::sweep::{SweepConfig, markdown, sweep};
 use dhih_train::{Progress, TrainOptions};
 use toml::{Table, Value};
 
+/// The most runs of a combination.
+const MOST_SEEDS: u64 = 100_000;
+
 /// Flags of `sweep`.
 #[derive(Debug, Args)]
 #[command(
@@ -30,7 +33,7 @@ pub(crate) struct SweepArgs {
     /// Runs of each combination, with the seeds 0, 1, 2 and so on; from N on with `--set seed=N`; `--vary seed=5,8` names them
     /// [default: 1]
     #[arg(long, env = "DHIH_SWEEP_SEEDS", value_name = "N",
-        value_parser = clap::value_parser!(u64).range(1..))]
+        value_parser = clap::value_parser!(u64).range(1..=MOST_SEEDS))]
     seeds: Option<u64>,
     /// A setting of all runs; repeatable
     #[arg(long, env = "DHIH_SWEEP_SET", value_name = "NAME=VALUE")]
@@ -45,7 +48,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, env = "DHIH_SWEEP_DIR", value_name = "DIR", default_value = "runs/sweep")]
     dir: PathBuf,
     /// Print the settings of each run as a TOML file, defaults filled in, and do nothing else
-    #[arg(long, env = "DHIH_PRINT_CONFIG", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "DHIH_PRINT_CONFIG", conflicts_with = "json", value_parser = FalseyValueParser::new())]
     print_config: bool,
     /// Print one JSON object a combination on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use dhih_train::dataset::DatasetName;
 use dhih_train::recipe::Recipe;
 use dhih_train::run::{self, Evaluation};
 use dhih_train::{Chosen, NewRun, Progress, RunDir, TrainConfig, TrainOptions};
@@ -35,11 +36,11 @@ pub(crate) struct TrainArgs {
     /// Folder of runs [default: runs]
     #[arg(long, env = "DHIH_RUNS_DIR", value_name = "DIR")]
     runs_dir: Option<PathBuf>,
-    /// Go on with a run that was cut off, from its last saved state; `last` is the one in the folder of runs that was cut off last
+    /// Continue an interrupted run from its last saved state; `last` is the run in the folder of runs that was interrupted last
     #[arg(long, env = "DHIH_RESUME", value_name = "DIR")]
     resume: Option<PathBuf>,
     /// Print all settings as a TOML file, defaults filled in, and do nothing else
-    #[arg(long, env = "DHIH_PRINT_CONFIG", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "DHIH_PRINT_CONFIG", conflicts_with = "json", value_parser = FalseyValueParser::new())]
     print_config: bool,
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long, env = "DHIH_JSON", value_parser = FalseyValueParser::new())]
@@ -49,6 +50,7 @@ pub(crate) struct TrainArgs {
 /// The JSON object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "super::as_text")]
     run: &'a Path,
     seconds: f64,
     /// The number of entries of the data that were left out, by the reason, as in `encode --json`.
@@ -75,10 +77,15 @@ impl TrainArgs {
 
     /// The settings of a new run. Choices made for the user are reported.
     fn chosen(&self) -> Result<TrainConfig> {
-        let Chosen { options, note } = self.options()?.with_weights_at_hand()?;
+        let asked = self.options()?;
+        let data_dir = asked.data_dir.clone();
+        let Chosen { options, note } = asked.with_weights_at_hand()?;
         let config = options.resolve()?;
         if let Some(note) = note {
             Progress::Shown.line(note);
+        }
+        for note in unused(&config, data_dir.as_deref()) {
+            Progress::Shown.line(format!("NOTE: {note}"));
         }
         Ok(config)
     }
@@ -121,6 +128,34 @@ impl TrainArgs {
         // The data may have been moved; its place may differ.
         Ok((run, TrainConfig { data_dir: asked.data_dir, ..own }))
     }
+}
+
+/// What is said about settings that have no effect on the run. `data_dir` is the folder of data that was asked for.
+fn unused(config: &TrainConfig, data_dir: Option<&Path>) -> Vec<String> {
+    let mut notes = Vec::new();
+    // A printed configuration has the default.
+    let named = data_dir.filter(|folder| *folder != Path::new("data/demo"));
+    if let (DatasetName::Demo, Some(folder)) = (config.dataset, named) {
+        notes.push(format!(
+            "--data-dir {} is not read: the demo set draws its images; `--dataset folder` trains on a folder of classes",
+            folder.display()
+        ));
+    }
+    let TrainConfig { cutout, color_jitter, crop_scale, .. } = *config;
+    let varied = [
+        ("cutout", cutout > 0),
+        ("color_jitter", color_jitter > 0.0),
+        ("crop_scale", crop_scale < 1.0),
+    ];
+    let varied = varied.into_iter().filter(|(_, is_set)| config.freeze_backbone && *is_set);
+    let varied: Vec<&str> = varied.map(|(name, _)| name).collect();
+    if !varied.is_empty() {
+        notes.push(format!(
+            "without effect: {}; the features of a frozen backbone are computed once, of images as they are",
+            varied.join(", ")
+        ));
+    }
+    notes
 }
 
 /// Trains and reports.

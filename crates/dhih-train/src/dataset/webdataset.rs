@@ -20,12 +20,19 @@ const CURE: &str = "give --data-dir a folder of .tar shards whose samples have a
 pub(super) fn load(dir: &Path, intake: &Intake) -> Result<Raw> {
     let Walk { files, left_out, .. } = super::files_below(dir, CURE)?;
     let mut pictures = Pictures { left_out, ..Pictures::default() };
+    let is_shard =
+        |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tar"));
+    let has_shards = files.iter().any(is_shard);
     for path in files {
-        match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tar")) {
+        match is_shard(&path) {
             true => shard(&path, &mut pictures)?,
             false if path == dir.join(CLASSES) => (),
             false => pictures.left_out.push(path, Reason::OtherFile),
         }
+    }
+    if !has_shards {
+        let reason = "it has no .tar file; compressed ones have to be unpacked".to_owned();
+        return Err(Error::Data { path: dir.to_owned(), reason, cure: CURE.to_owned() });
     }
     let without_class = pictures.left_out.count(&Reason::NoClass);
     if pictures.len() == 0 && without_class > 0 {

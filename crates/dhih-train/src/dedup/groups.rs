@@ -2,6 +2,8 @@
 //! keeping, so that the item with the least id, which a group keeps, is the right one for any rule.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::path::PathBuf;
 
 use dhih_index::{CodeSet, Codes, Group, Linkage, Pair, PairOptions, group_pairs, hamming};
 
@@ -84,6 +86,14 @@ pub fn find(
     duplicates.doomed.sort_unstable();
     duplicates.doomed.dedup();
     Ok(duplicates)
+}
+
+/// Removes from `pictures` those whose files are also among `kept`, by whatever paths: of overlapping folders, a picture would otherwise be the
+/// duplicate of itself.
+pub fn retain_others(pictures: &mut Vec<Picture>, kept: &[Picture]) {
+    let place = |picture: &Picture| picture.path.canonicalize().ok();
+    let kept: HashSet<PathBuf> = kept.iter().filter_map(place).collect();
+    pictures.retain(|picture| place(picture).is_none_or(|place| !kept.contains(&place)));
 }
 
 /// The pictures in the order of preference for keeping.

@@ -10,6 +10,8 @@ mod groups;
 mod hashes;
 mod review;
 
-pub use self::groups::{DedupConfig, DuplicateGroup, Duplicates, Keep, Member, find};
+pub use self::groups::{
+    DedupConfig, DuplicateGroup, Duplicates, Keep, Member, find, retain_others,
+};
 pub use self::hashes::{Hasher, Picture, hash_pictures};
 pub use self::review::{Review, page};

@@ -59,6 +59,13 @@ impl Split {
         Ok(self)
     }
 
+    /// Whether two held-out images have a class in common, so that a ranking of them can be better than another.
+    pub(crate) fn validation_has_pairs(&self, dataset: &Dataset) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut labels = self.validation.iter().flat_map(|row| dataset.labels.of(*row));
+        labels.any(|label| !seen.insert(*label))
+    }
+
     /// Refuses a split with an empty part, which would otherwise be noticed only after training.
     pub(super) fn check_parts(self) -> Result<Self> {
         let parts =

@@ -8,7 +8,7 @@ use dhih_model::image::{Limits, PictureReader};
 use dhih_model::walk::{LeftOut, Walk};
 use dhih_model::{Calibration, Encoder, InputShape, checkpoint};
 
-use crate::dataset::{Dataset, DatasetConfig};
+use crate::dataset::{Dataset, DatasetConfig, DatasetName};
 use crate::error::{Error, Result};
 use crate::evaluation::{EvaluationConfig, evaluate};
 use crate::pictures::Pictures;
@@ -211,6 +211,13 @@ fn open(path: &Path, progress: Progress) -> Result<(RunDir, Dataset, Split)> {
     let run = RunDir::open(path)?;
     let record = run.read_config()?;
     let config = DatasetConfig { progress, ..record.train.dataset_config() };
+    if record.train.dataset != DatasetName::Demo && !config.dir.exists() {
+        return Err(Error::Data {
+            path: config.dir,
+            reason: "the data of the run is not here".to_owned(),
+            cure: "restore it; `dhih-train calibrate --images FOLDER` does without".to_owned(),
+        });
+    }
     let dataset = Dataset::load(record.train.dataset, &config)?;
     let split: Split = run.read_json(RunDir::SPLIT)?;
     if !record.data.is_of(&dataset, &split) {

@@ -121,6 +121,7 @@ pub fn start_in(
     let (network, weights_sha256) = network(config, (&dataset, &split), progress)?;
     let stem = format!("{}-{}-{}", config.dataset.name(), loss.name(), config.bits);
     let run = RunDir::create(place, &stem)?;
+    let _lock = run.lock_new()?;
     let (version, train) = (RunDir::VERSION, config.clone());
     let (origin, resumed_by) = (Some(Origin::here()), Vec::new());
     let data_record = data.clone();
@@ -153,6 +154,7 @@ pub fn resume_with_data(
     progress: Progress,
 ) -> Result<(RunDir, Evaluation)> {
     let run = RunDir::open(run_dir)?;
+    let _lock = run.lock()?;
     let record = run.read_config()?;
     let RunConfig { weights_sha256, train, data, .. } = record.clone();
     let config = TrainConfig { data_dir: data_dir.to_owned(), ..train };
@@ -193,9 +195,8 @@ pub fn resume_with_data(
         network
     };
     note_origin(&run, record, progress)?;
-    if !run.file(RunDir::SPLIT).exists() {
-        run.write_json(RunDir::SPLIT, &split)?;
-    }
+    // It is that of the run, as its digest says, while the file may be missing or damaged.
+    run.write_json(RunDir::SPLIT, &split)?;
     let evaluation = finish(&config, network, (&dataset, &split, data), &run, progress)?;
     Ok((run, evaluation))
 }
@@ -262,6 +263,9 @@ fn load(config: &TrainConfig, progress: Progress) -> Result<(Dataset, Split)> {
     let mut split = config.protocol.split(&dataset, config.split_seed)?;
     if config.validation > 0.0 {
         split = split.hold_out(&dataset, config.validation)?;
+        if !split.validation_has_pairs(&dataset) {
+            progress.line("warning: no two held-out images have a class in common: their mAP is always 0; raise --validation");
+        }
     }
     parts::check(config, &split)?;
     progress.line(format!(

@@ -2,6 +2,8 @@
 
 mod latest;
 
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use dhih_model::checkpoint;
@@ -21,6 +23,12 @@ const STATE: &str = "checkpoint/state.safetensors";
 #[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
+}
+
+/// The lock of a run's directory; see [`RunDir::lock`].
+#[must_use]
+pub(crate) struct RunLock {
+    _folder: Option<File>,
 }
 
 /// The content of `config.toml`: the settings and what they were applied to.
@@ -141,33 +149,82 @@ impl RunDir {
             }
             NewRun::NumberedIn(runs) => next_free(runs, stem)?,
         };
-        let has = |name: &&&str| path.join(name).symlink_metadata().is_ok();
-        let Some(found) = Self::ALL.iter().find(has) else { return Ok(Self { path }) };
+        let run = Self { path };
+        run.check_new()?;
+        Ok(run)
+    }
+
+    /// Checks that the directory has no file of a run.
+    fn check_new(&self) -> Result<()> {
+        let has = |name: &&&str| self.file(name).symlink_metadata().is_ok();
+        let Some(found) = Self::ALL.iter().find(has) else { return Ok(()) };
         let expected = match *found {
             Self::CONFIG => "a new directory, or --resume to go on with this run",
             _ => "a new directory: nothing is replaced",
         };
         Err(Error::Config {
             name: "run_dir",
-            got: format!("{}, which has {found}", path.display()),
+            got: format!("{}, which has {found}", self.path.display()),
             expected: expected.to_owned(),
         })
+    }
+
+    /// As [`Self::lock`], of a directory that was just made: that no other program has begun a run in it meanwhile.
+    pub(crate) fn lock_new(&self) -> Result<RunLock> {
+        let lock = self.lock()?;
+        self.check_new()?;
+        Ok(lock)
+    }
+
+    /// Keeps other programs from writing into the directory until the lock is dropped, however the process ends. A system or a file system that
+    /// cannot lock directories does without.
+    ///
+    /// # Errors
+    /// When another program holds the lock.
+    pub(crate) fn lock(&self) -> Result<RunLock> {
+        let Ok(folder) = File::open(&self.path) else { return Ok(RunLock { _folder: None }) };
+        match folder.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(Error::Data {
+                path: self.path.clone(),
+                reason: "another program is making this run".to_owned(),
+                cure: "wait until it is done, or name another directory".to_owned(),
+            }),
+            Ok(()) => Ok(RunLock { _folder: Some(folder) }),
+            Err(TryLockError::Error(_)) => Ok(RunLock { _folder: None }),
+        }
+    }
+
+    /// The paths of all files that a run in the directory `path` may have. No command but training may replace them.
+    pub fn files_of(path: &Path) -> Vec<PathBuf> {
+        let replaceable = |name: &&str| *name == Self::REPORT;
+        Self::ALL.iter().filter(|name| !replaceable(name)).map(|name| path.join(name)).collect()
     }
 
     /// Opens an existing run.
     ///
     /// # Errors
-    /// When it has no configuration, as the directories that [`photos`](crate::photos) makes.
+    /// When it has no configuration, as the directories that [`photos`](crate::photos) makes, or the configuration cannot be looked at.
     pub fn open(path: &Path) -> Result<Self> {
         let path = &dhih_manual::through_latest(path);
-        if !path.join(Self::CONFIG).is_file() && path.join(Self::PHOTOS).is_file() {
+        let config = path.join(Self::CONFIG);
+        match config.metadata() {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(Error::io(&config)(error));
+            }
+            _ if path.symlink_metadata().is_err() => {
+                let reason = "it is not there".to_owned();
+                return Err(Error::Run { path: path.to_owned(), reason });
+            }
+            _ => {}
+        }
+        if !config.is_file() && path.join(Self::PHOTOS).is_file() {
             let reason = "it is of `dhih-train photos`, and has neither settings nor an evaluation";
             let cure =
                 "use its model, its codes or its index; in Python: Encoder, read_codes or Index";
             let (reason, cure) = (reason.to_owned(), cure.to_owned());
             return Err(Error::Data { path: path.to_owned(), reason, cure });
         }
-        if !path.join(Self::CONFIG).is_file() {
+        if !config.is_file() {
             let reason = format!("it has no {}", Self::CONFIG);
             return Err(Error::Run { path: path.to_owned(), reason });
         }

@@ -16,6 +16,8 @@ use crate::train::weight_average::Averaging;
 
 /// The most bytes of pixels that are kept in memory; larger sets are decoded anew in each epoch.
 const KEPT_PIXELS: usize = 4 << 30;
+/// The most images of the demo set, which take 3 GB.
+const MOST_DEMO_IMAGES: usize = 1_000_000;
 
 impl TrainConfig {
     /// Checks the range of every value.
@@ -142,6 +144,12 @@ impl TrainConfig {
                 &self.hash_hidden,
                 self.hash_hidden <= 65_536,
                 "0 (none) to 65536",
+            ),
+            check(
+                "demo_images",
+                &self.demo_images,
+                self.demo_images <= MOST_DEMO_IMAGES,
+                "at most 1000000, whose pixels are in memory",
             ),
             check("image_side", &side, (8..=1024).contains(&side), "8 to 1024"),
             check(

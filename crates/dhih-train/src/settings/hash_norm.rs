@@ -25,9 +25,9 @@ impl HashNormChoice {
     /// Parses a name.
     ///
     /// # Errors
-    /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
+    /// [`Error::Config`](crate::Error::Config) with the known names.
     pub(crate) fn parse(name: &str) -> Result<Self> {
-        by_name("hash norm", name, Self::ALL.into_iter())
+        by_name("hash_norm", name, Self::ALL.into_iter())
     }
 
     /// How the hash layer ends with `loss`.
@@ -65,10 +65,7 @@ mod tests {
             assert_eq!(config.hash_layer().norm, expected, "{loss} {choice:?}");
         }
         let error = resolved("hi", Some("bach")).unwrap_err().to_string();
-        assert!(
-            error.contains("there is no hash norm \"bach\", did you mean \"batch\""),
-            "{error}"
-        );
+        assert!(error.starts_with("hash_norm is bach, expected one of "), "{error}");
     }
 
     /// A file without the setting, and without the constant of the HI loss that decides it, is of a version without batch norm.

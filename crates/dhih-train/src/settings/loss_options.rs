@@ -20,7 +20,10 @@ pub struct LossOptions {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected the name of a loss, or a table with its name and constants"
+)]
 enum Form {
     Name(String),
     Table {
@@ -179,7 +182,16 @@ fn with(loss: Loss, constant: &str, value: &Value) -> Result<Loss> {
     }
     table.insert(constant.to_owned(), value.clone());
     table.extend(name.map(|name| ("name".to_owned(), name)));
-    table.try_into().map_err(|error: toml::de::Error| wrong(error.message().to_owned()))
+    table.try_into().map_err(|error: toml::de::Error| wrong(expected(error.message()).to_owned()))
+}
+
+/// What a message of the TOML reader expects, in words: "unknown variant `x`, expected one of `a`, `b`".
+fn expected(message: &str) -> &str {
+    match message.split_once(", expected ").map_or(message, |(_, expected)| expected) {
+        "f64" => "a number",
+        "u64" => "a whole number",
+        expected => expected,
+    }
 }
 
 #[cfg(test)]
@@ -270,9 +282,13 @@ mod tests {
         refused("ortho-cos", "gamma=1", &["gamma=1", "codeword_seed, codewords, margin, scale"]);
         refused("dpsh", "name=dsh", &["name", "one of eta for the loss dpsh"]);
         refused("csq", "codewords=random", &["random", "auto", "hadamard", "distant"]);
-        refused("csq", "lambda=much", &["lambda=\"much\""]);
-        refused("csq", "codeword_seed=-1", &["codeword_seed=-1"]);
-        refused("hi", "mode=cosines", &["cosines", "cosine-weights"]);
+        refused("csq", "lambda=much", &["lambda=\"much\", expected a number"]);
+        refused("csq", "codeword_seed=-1", &["codeword_seed=-1, expected a whole number"]);
+        refused(
+            "hi",
+            "mode=cosines",
+            &["mode=\"cosines\", expected one of `target`, ", "cosine-weights"],
+        );
         refused("hi", "mu=much", &["mu=\"much\""]);
         refused("cqs", "lambda=1", &["cqs", "did you mean \"csq\""]);
         assert!("margin".parse::<LossParam>().unwrap_err().contains("NAME=VALUE"));

@@ -256,9 +256,8 @@ fn parse_backbone(name: &str) -> Result<Backbone> {
 }
 
 fn parse_fit(text: Option<&str>) -> Result<Option<Fit>> {
-    let wrong =
-        |text: &str, expected| Error::Config { name: "fit", got: text.to_owned(), expected };
-    text.map(|text| text.parse().map_err(|reason| wrong(text, reason))).transpose()
+    let wrong = |reason| Error::Setting { origin: "fit".to_owned(), reason };
+    text.map(|text| text.parse().map_err(wrong)).transpose()
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ values {
     /// Folder of the dataset [default: data/NAME]
     #[arg(long, env = "DHIH_DATA_DIR", value_name = "DIR", help_heading = DATA)]
     data_dir: PathBuf => PathBuf;
-    /// Protocol: which images train, are searched, and are the queries [default: the dataset's own]
+    /// Protocol: which images are for training, which are the database and which are queries [default: the dataset's own]
     #[arg(long, env = "DHIH_PROTOCOL", value_name = "NAME", help_heading = DATA)]
     protocol: String => Protocol;
     /// Seed of the split, where the protocol draws one [default: 0]
@@ -164,8 +164,8 @@ values {
     /// small images keep their size where it is 32]
     #[arg(long, env = "DHIH_IMAGE_SIDE", value_name = "PIXELS", help_heading = DATA)]
     image_side: usize => Option<usize>;
-    /// How pictures are brought to that side: linear or bicubic; behind it the part of the sides whose middle is taken, or whole [default: as
-    /// pretrained weights were evaluated, or `linear middle`]
+    /// How pictures are scaled to that side: `linear` or `bicubic`, then `middle`, `whole` or the part of the sides whose middle is taken, as in
+    /// `bicubic 0.875` [default: as pretrained weights were evaluated, or `linear middle`]
     #[arg(long, env = "DHIH_FIT", value_name = "FIT", help_heading = DATA)]
     #[serde(default)]
     fit: String => Fit;
@@ -185,7 +185,7 @@ values {
     #[arg(long, env = "DHIH_MIN_CLASS_IMAGES", value_name = "N", help_heading = DATA)]
     #[serde(default)]
     min_class_images: usize => usize;
-    /// Pretrained backbone: FILE, a model's folder or hf:OWNER/REPO; behind the latter @REVISION and /FILE, behind all #sha256=HEX
+    /// Pretrained backbone: a file, a model's folder or hf:OWNER/REPO[@REVISION][/FILE]; #sha256=HEX at the end demands a checksum
     #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE", help_heading = NETWORK)]
     weights: String => Option<WeightsSource>;
     /// Train the last N blocks of the pretrained backbone and the hash layer, and keep the blocks before them as they are [default: all blocks]
@@ -274,7 +274,8 @@ values {
     #[arg(long, env = "DHIH_EMA_DECAY", value_name = "X", help_heading = TRAINING)]
     #[serde(default)]
     ema_decay: f64 => f64;
-    /// Draw the weights back to slow copies of them every so many steps, and take these at the end (Lookahead); 0 never does
+    /// Move slow copies of the weights towards the trained ones every so many steps, continue from them,
+    /// and take them at the end (Lookahead); 0 is off
     /// [default: 0]
     #[arg(long, env = "DHIH_LOOKAHEAD", value_name = "STEPS", help_heading = TRAINING)]
     #[serde(default)]
@@ -321,11 +322,11 @@ values {
     checkpoint_minutes: f64 => f64;
 }
 switches {
-    /// Refuse a dataset in which a file, folder or link cannot be used, which are passed over and listed else [default: false]
+    /// Refuse a dataset in which a file, folder or link cannot be used; without it they are left out and listed [default: false]
     #[arg(env = "DHIH_STRICT", help_heading = DATA)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     strict;
-    /// Pass over what cannot be used, and list it
+    /// Leave out what cannot be used, and list it
     no_strict;
     /// Train the hash layer alone, on features that the pretrained backbone computes once [default: false]
     #[arg(env = "DHIH_FREEZE_BACKBONE", help_heading = NETWORK)]

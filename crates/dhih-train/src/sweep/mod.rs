@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use toml::{Table, Value};
 
+use crate::dataset::DatasetName;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::progress::Progress;
 use crate::run::epoch_record::EpochRecord;
 use crate::run::run_dir::RunDir;
 use crate::run::{self, Evaluation};
+use crate::settings::gallery::GalleryChoice;
 use crate::settings::table::{TrainConfig, TrainOptions};
 
 use table::csv;
@@ -70,6 +72,7 @@ struct Combination {
 /// # Errors
 /// Those of a run, except divergence, which the table shows; and where `dir` has runs with other settings.
 pub fn sweep(config: &SweepConfig, dir: &Path, progress: Progress) -> Result<Vec<Point>> {
+    config.check()?;
     let combinations = config.combinations();
     // Everything is checked before the first run.
     let mut notes = BTreeSet::new();
@@ -144,11 +147,19 @@ fn kept(records: Vec<EpochRecord>, patience: usize) -> Option<EpochRecord> {
 
 /// Makes one run: takes it from disk where it is complete, else finishes or starts it. A run that diverged is not trained again.
 fn one(options: TrainOptions, path: &Path, progress: Progress) -> Result<Outcome> {
-    let config = options.resolve()?;
+    let mut config = options.resolve()?;
     let done = match RunDir::open(path) {
-        Err(_) => run::start(&config, Some(path), progress),
+        Err(_) => run::start(&without_gallery(config), Some(path), progress),
         Ok(run) => {
-            let differences = config.differences(&run.read_config()?.train)?;
+            let own = run.read_config()?.train;
+            // A run that was begun keeps the thumbnails that it was to have.
+            config.gallery = config.gallery.or(own.gallery);
+            let mut differences = config.differences(&own)?;
+            // The digest of the data is compared only when a run goes on.
+            if run.is_complete() && is_elsewhere(&own, &config) {
+                let [was, is] = [&own, &config].map(|config| config.data_dir.display());
+                differences.push(format!("data_dir: {is}, {was}"));
+            }
             if !differences.is_empty() {
                 return Err(Error::Config {
                     name: "sweep",
@@ -180,7 +191,47 @@ fn one(options: TrainOptions, path: &Path, progress: Progress) -> Result<Outcome
     }
 }
 
+/// Thumbnails of the images are most of a run's bytes, and the table needs none: runs of a sweep have them where a setting asks for them.
+fn without_gallery(config: TrainConfig) -> TrainConfig {
+    TrainConfig { gallery: config.gallery.or(Some(GalleryChoice::None)), ..config }
+}
+
+/// Whether the data of `own` is still where it was, and that of `config` is somewhere else.
+fn is_elsewhere(own: &TrainConfig, config: &TrainConfig) -> bool {
+    let [was, is] = [own, config].map(|config| config.data_dir.canonicalize().ok());
+    own.dataset != DatasetName::Demo && was.is_some() && was != is
+}
+
 impl SweepConfig {
+    /// Refuses a sweep whose table would have a setting or a combination twice.
+    ///
+    /// # Errors
+    /// Two axes of one name, a value that an axis has twice, or two combinations whose runs would have the same directory.
+    fn check(&self) -> Result<()> {
+        let wrong = |got: String, expected: &str| {
+            Err(Error::Config { name: "sweep", got, expected: expected.to_owned() })
+        };
+        let mut names = BTreeSet::new();
+        for (name, values) in &self.axes {
+            if !names.insert(name) {
+                return wrong(format!("over {name} twice"), "all values of a setting in one list");
+            }
+            let mut seen = BTreeSet::new();
+            if let Some(twice) = values.iter().find(|value| !seen.insert(value.to_string())) {
+                return wrong(format!("over {name} with {twice} twice"), "each value once");
+            }
+        }
+        let mut directories = BTreeSet::new();
+        for settings in self.combinations() {
+            let path = Point::new(&settings).name(0);
+            if !directories.insert(path.clone()) {
+                let got = format!("two combinations with runs in {}", path.display());
+                return wrong(got, "values that differ in more than `/`, `:`, `=` and spaces");
+            }
+        }
+        Ok(())
+    }
+
     /// Every combination; the last axis changes fastest.
     fn combinations(&self) -> Vec<Vec<(String, Value)>> {
         self.axes.iter().fold(vec![Vec::new()], |combinations, (name, values)| {
@@ -197,12 +248,13 @@ impl SweepConfig {
     /// # Errors
     /// Those of the settings.
     pub fn resolved(&self, dir: &Path) -> Result<Vec<(PathBuf, TrainConfig)>> {
+        self.check()?;
         let mut runs = Vec::new();
         for settings in self.combinations() {
             let point = Point::new(&settings);
             for seed in &self.seeds {
                 let config = self.combination(&settings, *seed)?.options.resolve()?;
-                runs.push((dir.join(point.name(*seed)), config));
+                runs.push((dir.join(point.name(*seed)), without_gallery(config)));
             }
         }
         Ok(runs)
@@ -210,10 +262,9 @@ impl SweepConfig {
 
     fn combination(&self, settings: &[(String, Value)], seed: u64) -> Result<Combination> {
         let own: Table = settings.iter().cloned().collect();
-        // Losses and code lengths have flags of their own, which have checked them.
-        let varied = settings.iter().filter(|(name, _)| !["loss", "bits"].contains(&&**name));
-        let varied: Vec<String> = varied.map(|(name, value)| format!("{name}={value}")).collect();
-        let own = TrainOptions::of_table(own, &format!("--vary {}", varied.join(" --vary ")))?;
+        let varied = settings.iter().map(|(name, value)| format!("{name}={value}"));
+        let varied = varied.collect::<Vec<_>>().join(", ");
+        let own = TrainOptions::of_table(own, &format!("the combination {varied}"))?;
         let loss = own.clone().or(self.base.clone()).loss_name().to_owned();
         let (base, left_out) = self.base.clone().fitted_to(&loss);
         let options = TrainOptions { seed: Some(seed), ..own.or(base) };
@@ -261,6 +312,18 @@ mod tests {
         assert_eq!(combinations[1][1], ("batch_size".to_owned(), Value::Integer(16)));
         let options = config.combination(&combinations[5], 1).unwrap().options;
         assert_eq!((options.bits, options.batch_size, options.seed), (Some(32), Some(24), Some(1)));
+        config.check().unwrap();
+        for (axes, part) in [
+            (vec![axis("bits", &[16]), axis("bits", &[32])], "over bits twice"),
+            (vec![axis("bits", &[16, 32, 16])], "over bits with 16 twice"),
+        ] {
+            let error = SweepConfig { axes, ..config.clone() }.check().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        let dirs = ["a/b", "a-b"].map(|dir| Value::String(dir.to_owned())).to_vec();
+        let axes = vec![("data_dir".to_owned(), dirs)];
+        let error = SweepConfig { axes, ..config.clone() }.check().unwrap_err().to_string();
+        assert!(error.contains("two combinations with runs in data_dir-a-b"), "{error}");
         let wrong = SweepConfig { axes: vec![axis("bitz", &[1])], ..config };
         let error = wrong.combination(&wrong.combinations()[0], 0).err().unwrap().to_string();
         assert!(error.contains("bitz"), "{error}");

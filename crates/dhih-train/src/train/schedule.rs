@@ -25,7 +25,7 @@ impl ScheduleName {
     /// Parses a name, including those of older versions.
     ///
     /// # Errors
-    /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
+    /// [`Error::Config`](crate::Error::Config) with the known names.
     pub(crate) fn parse(name: &str) -> Result<Self> {
         let name = if name == "one-cycle" { "linear" } else { name };
         by_name("schedule", name, Self::ALL.into_iter())

@@ -68,6 +68,8 @@ pub struct Simulated {
     pub serial_seconds: f64,
 }
 
+/// The most images of a step, whose pixels are in memory.
+const MOST_IMAGES: usize = 65_536;
 const CLASSES: usize = 10;
 const BITS: usize = 48;
 
@@ -129,9 +131,9 @@ impl ThroughputConfig {
     /// The network, and the pixels of a batch.
     fn network(&self, device: &Device) -> Result<(Network, Vec<u8>)> {
         let Self { backbone, side, batch_size, loss, .. } = *self;
-        if batch_size == 0 {
-            let (name, expected) = ("batch_size", "at least 1".to_owned());
-            return Err(Error::Config { name, got: "0".to_owned(), expected });
+        if !(1..=MOST_IMAGES).contains(&batch_size) {
+            let (name, expected) = ("batch_size", format!("1 to {MOST_IMAGES}"));
+            return Err(Error::Config { name, got: batch_size.to_string(), expected });
         }
         let input = InputShape::new(side, side, 3);
         let config = NetworkConfig {

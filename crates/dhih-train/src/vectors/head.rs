@@ -13,13 +13,11 @@ use rand::seq::SliceRandom;
 
 use self::targets::Targets;
 use self::training::Training;
+use super::steps::LEAST_BATCH;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::settings::loss_options::LossOptions;
 use crate::settings::options::Frozen;
-
-/// The fewest vectors of a step. Batch norm needs the statistics of several, and the sizes of batches differ by at most one.
-const LEAST_BATCH: usize = 3;
 
 /// The settings of the training.
 #[derive(Debug, Clone)]
@@ -119,11 +117,11 @@ pub fn train_head(
         let (name, got) = ("the number of labelled vectors to train on", rows.len().to_string());
         return Err(Error::Config { name, got, expected: format!("at least {LEAST_BATCH}") });
     }
-    let training = Training::new(data, config, &targets)?;
+    let training = Training::new(data, config, &targets, progress)?;
     let started = Instant::now();
     let mut validation = None;
     for epoch in 1..=config.epochs {
-        let loss = training.epoch(epoch, &rows, progress)?;
+        let loss = training.epoch(epoch, &rows)?;
         validation = training.validate(&held_out)?;
         let mut line = format!("epoch {epoch}/{}  loss {loss:.4}", config.epochs);
         if let Some(Validation { map, accuracy }) = validation {

@@ -1,7 +1,9 @@
-//! Files of vectors, such as embeddings: fits a codec to them, trains one on their labels (`head.rs`), and encodes them. `dhih_model::codec` has
-//! the arithmetic, `dhih-index` reads the files. A few thousand vectors are in memory at a time.
+//! Files of vectors, such as embeddings: fits a codec to them, trains one on their labels (`head.rs`) or on two views of each (`views.rs`), and
+//! encodes them. `dhih_model::codec` has the arithmetic, `dhih-index` reads the files. A few thousand vectors are in memory at a time.
 
 pub mod head;
+mod steps;
+pub mod views;
 
 use std::ops::Range;
 use std::time::Instant;
@@ -10,6 +12,7 @@ use dhih_index::{CodeSet, Codes, Labels, Vectors};
 use dhih_model::codec::{Codec, FitConfig, Rows, fit};
 
 use self::head::{HeadConfig, Labelled, TrainedHead, train_head};
+use self::views::{TwoViews, ViewsConfig, train_views};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -59,6 +62,21 @@ pub fn train_codec(
     progress: Progress,
 ) -> Result<TrainedHead> {
     train_head(Labelled { rows: &FileRows(vectors), labels }, config, progress)
+}
+
+/// Trains a codec on the vectors of a file and on other views of them, row by row, in another file; without one, as [`TwoViews::others`] says.
+///
+/// # Errors
+/// As [`train_views`].
+pub fn train_codec_on_views(
+    vectors: &Vectors,
+    others: Option<&Vectors>,
+    config: &ViewsConfig,
+    progress: Progress,
+) -> Result<Codec> {
+    let others = others.map(FileRows);
+    let others = others.as_ref().map(|others| others as &dyn Rows);
+    train_views(TwoViews { rows: &FileRows(vectors), others }, config, progress)
 }
 
 /// Encodes all vectors of a file; the codes carry the digest of the codec.

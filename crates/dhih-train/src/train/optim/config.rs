@@ -28,7 +28,7 @@ impl OptimizerName {
     /// Parses a name.
     ///
     /// # Errors
-    /// [`Error::Unknown`](crate::Error::Unknown) with the nearest known name.
+    /// [`Error::Config`](crate::Error::Config) with the known names.
     pub(crate) fn parse(name: &str) -> Result<Self> {
         by_name("optimizer", name, Self::ALL.into_iter())
     }
