@@ -185,7 +185,7 @@ values {
     #[arg(long, env = "DHIH_MIN_CLASS_IMAGES", value_name = "N", help_heading = DATA)]
     #[serde(default)]
     min_class_images: usize => usize;
-    /// Pretrained backbone: a file, a model's folder or hf:OWNER/REPO[@REVISION][/FILE]; #sha256=HEX at the end demands a checksum
+    /// Pretrained backbone: a file, a model's folder or hf:OWNER/REPO(@REVISION)(/FILE); #sha256=HEX at the end demands a checksum
     #[arg(long, env = "DHIH_WEIGHTS", value_name = "SOURCE", help_heading = NETWORK)]
     weights: String => Option<WeightsSource>;
     /// Train the last N blocks of the pretrained backbone and the hash layer, and keep the blocks before them as they are [default: all blocks]
