@@ -81,7 +81,7 @@ impl PyCodec {
         nested: Option<Vec<usize>>,
     ) -> PyResult<Self> {
         let array = self::vectors(vectors)?;
-        let (numbers, dims) = (array.as_slice()?, array.shape()[1]);
+        let rows = ArrayRows::of(&array)?;
         let named = Method::named(method).filter(|method| !method.is_trained());
         let found = named.ok_or_else(|| {
             let fitted = Method::ALL.into_iter().filter(|(_, method, _)| !method.is_trained());
@@ -92,7 +92,7 @@ impl PyCodec {
         })?;
         let nested = nested.unwrap_or_default();
         let config = FitConfig { method: found, bits, normalize, seed, iterations, nested };
-        released(py, || Ok(Self(fit(&ArrayRows { numbers, dims }, &config, &mut |_| ())?)))
+        released(py, || Ok(Self(fit(&rows, &config, &mut |_| ())?)))
     }
 
     /// Trains a codec on labelled vectors, float32 [n, dims], with one of the losses.
@@ -120,7 +120,7 @@ impl PyCodec {
         nested: Option<Vec<usize>>,
     ) -> PyResult<Self> {
         let array = self::vectors(vectors)?;
-        let (numbers, dims) = (array.as_slice()?, array.shape()[1]);
+        let rows = ArrayRows::of(&array)?;
         let labels = arrays::labels(labels)?;
         let loss = loss.parse().map_err(|reason: String| {
             Error::argument("loss", "NAME or NAME:CONSTANT=VALUE".to_owned(), reason)
@@ -141,7 +141,7 @@ impl PyCodec {
             seed,
         };
         released(py, || {
-            let data = Labelled { rows: &ArrayRows { numbers, dims }, labels: &labels };
+            let data = Labelled { rows: &rows, labels: &labels };
             let TrainedHead { codec, .. } = train_head(data, &config, Progress::Silent)?;
             Ok(Self(codec))
         })

@@ -27,7 +27,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     /// Threads that compute [default: one for each core]
-    #[arg(short = 'j', long, global = true, env = "DHIH_THREADS", value_name = "N", value_parser = threads)]
+    #[arg(short = 'j', long, global = true, env = "DHIH_THREADS", value_name = "N", value_parser = dhih_manual::parse_threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Operators that compute networks on the CPU: own, portable (those of a GPU), or candle (a slow reference)
     #[arg(
@@ -45,15 +45,6 @@ pub(crate) struct Cli {
     /// Flags of `train`, the default.
     #[command(flatten)]
     pub(crate) train: train::TrainArgs,
-}
-
-/// More threads than any machine has use for; with some thousands, training did not begin.
-const MOST_THREADS: usize = 1024;
-
-/// A number of threads.
-fn threads(text: &str) -> Result<NonZeroUsize, String> {
-    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST_THREADS);
-    number.ok_or_else(|| format!("give a whole number from 1 to {MOST_THREADS}"))
 }
 
 /// The definition of the command line, as this build has it.

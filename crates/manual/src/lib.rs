@@ -46,7 +46,7 @@ use clap_complete::Shell;
 pub use absent::Absent;
 pub use latest::{latest_in, stale_latest, through_latest, warn_of_stale_latest};
 pub use nearest::{did_you_mean, nearest};
-pub use threads::{ThreadsError, compute_on, default_threads};
+pub use threads::{ThreadsError, compute_on, default_threads, parse_threads};
 pub use twins::{parse, parse_as, with_fitting_twins};
 
 /// The subcommands, to be flattened among those of a program.

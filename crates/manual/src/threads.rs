@@ -18,6 +18,18 @@ pub struct ThreadsError {
     cause: io::Error,
 }
 
+/// The most threads of a program: more than any machine has use for. With some thousands, work did not begin within a minute.
+const MOST: usize = 1024;
+
+/// The number of threads that a user gives, as a value parser of clap.
+///
+/// # Errors
+/// What is no whole number from 1 to 1,024, in words.
+pub fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST);
+    number.ok_or_else(|| format!("give a whole number from 1 to {MOST}"))
+}
+
 /// How many threads the program is to compute on where the user does not say, for [`compute_on`]: `None` where the pools find it out themselves.
 /// rayon's pool heeds the limits of a container; candle's does not, and its threads wait in a loop: beyond `available` of them, a
 /// program would mostly wait for threads that have no processor to run on.
@@ -66,6 +78,18 @@ fn replace(command: &mut Command) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The bug: with `--threads 5000` a search had not begun after a minute.
+    #[test]
+    fn threads_are_no_more_than_any_machine_has_use_for() {
+        assert_eq!((parse_threads("1"), parse_threads("1024")), (Ok(ONE), Ok(MANY)));
+        for text in ["0", "1025", "100000", "18446744073709551616", "-1", "two", ""] {
+            assert!(parse_threads(text).is_err(), "{text}");
+        }
+    }
+
+    const ONE: NonZeroUsize = NonZeroUsize::new(1).unwrap();
+    const MANY: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
     #[test]
     fn a_pool_that_is_not_larger_than_the_machine_is_left_alone() {

@@ -272,16 +272,21 @@ impl Segment {
         }
     }
 
-    /// Copies of codes that a filter selects, if they are few; of a file that is larger than memory, none are made.
+    /// Whether codes that a filter selects are copied: if they are few, and the file is not larger than memory.
+    fn copies_some(&self, chosen: &ChosenCodes) -> bool {
+        chosen.are_few() && !self.on_disk
+    }
+
+    /// Copies of codes that a filter selects, if they are copied.
     pub(crate) fn copies<'c>(&self, chosen: &'c ChosenCodes) -> Option<&'c [u8]> {
         let width = bits::bytes_per_code(self.bits);
-        (chosen.are_few() && !self.on_disk).then(|| chosen.copies(self.codes(), width))
+        self.copies_some(chosen).then(|| chosen.copies(self.codes(), width))
     }
 
     /// The cost of comparing codes that a filter selects with one query.
     pub(crate) fn check(&self, chosen: &ChosenCodes) -> f64 {
         let costs = self.plan().costs;
-        match chosen.are_few() && !self.on_disk {
+        match self.copies_some(chosen) {
             true => costs.copies(chosen.len()).scan(1),
             false => costs.check_in_place(chosen.len()),
         }

@@ -4,14 +4,15 @@ mod pairs;
 mod rescoring;
 mod residence;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use dhih_index::{CodesFormat, Shard};
-use dhih_manual::Manual;
+use dhih_manual::{Manual, parse_threads};
 
-use crate::values::{bytes, positive, threads};
+use crate::values::{bytes, positive};
 pub(crate) use pairs::PairsArgs;
 pub(crate) use rescoring::{RescoringArgs, StoredAs};
 pub(crate) use residence::ResidenceArgs;
@@ -21,8 +22,8 @@ pub(crate) use residence::ResidenceArgs;
 #[command(version, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Number of threads that compute [default: one for each core]
-    #[arg(long, global = true, env = "DHIH_THREADS", value_name = "N", value_parser = threads)]
-    pub(crate) threads: Option<usize>,
+    #[arg(long, global = true, env = "DHIH_THREADS", value_name = "N", value_parser = parse_threads)]
+    pub(crate) threads: Option<NonZeroUsize>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(|error| error.exit());
     if let Some(threads) = cli.threads {
         // The pool has not been used before, so that this cannot fail.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
     }
     let done = match cli.command {
         Command::Build(args) => cmd::build::run(&args),

@@ -8,17 +8,6 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// More threads than any machine has use for. With five thousand, a search had not begun after a minute.
-const MOST_THREADS: usize = 1024;
-
-/// A number of threads.
-pub(crate) fn threads(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number @ 1..=MOST_THREADS) => Ok(number),
-        _ => Err(format!("give a whole number from 1 to {MOST_THREADS}")),
-    }
-}
-
 /// A number of bytes, with a decimal unit (`MB`), a binary unit (`MiB`), or none.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
@@ -44,15 +33,6 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The bug: with `--threads 5000` a search had not begun after a minute.
-    #[test]
-    fn threads_are_no_more_than_any_machine_has_use_for() {
-        assert_eq!((threads("1"), threads("1024")), (Ok(1), Ok(1024)));
-        for text in ["0", "1025", "100000", "18446744073709551616", "-1", "two", ""] {
-            assert!(threads(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn sizes_have_units() {

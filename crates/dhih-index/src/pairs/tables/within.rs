@@ -108,22 +108,19 @@ impl WithinSearch<'_> {
         let most = (PORTION / table.width).max(1) as u32;
         let (mut place, last) = (places.start as u32, places.end as u32);
         let mut value = table.value_at(place);
-        let mut prepared = false;
+        self.look_ahead(value, most, scratch);
         while place < last {
             let end = table.ends[value as usize];
             let group = Group { places: place..end.min(last), end };
-            if !prepared {
-                self.look_ahead(value, most, scratch);
-            }
             std::mem::swap(&mut scratch.buckets, &mut scratch.next_buckets);
-            let mut next = value + 1;
             place = group.places.end;
-            prepared = place < last;
-            if prepared {
-                while table.ends[next as usize] == place {
-                    next += 1;
+            if place < last {
+                // The next value that has a bucket.
+                value += 1;
+                while table.ends[value as usize] == place {
+                    value += 1;
                 }
-                self.look_ahead(next, most, scratch);
+                self.look_ahead(value, most, scratch);
             }
             let before = found.len();
             self.own_bucket(&group, most, scratch, found);
@@ -132,7 +129,6 @@ impl WithinSearch<'_> {
             if new > 0 && self.count.fetch_add(new, Ordering::Relaxed) + new > self.wanted.most {
                 return None;
             }
-            value = next;
         }
         Some(())
     }
