@@ -38,6 +38,7 @@ pub struct Cli {
         global = true,
         env = "DHIH_THREADS",
         value_name = "N",
+        value_parser = dhih_manual::parse_threads,
         display_order = 900
     )]
     pub threads: Option<NonZeroUsize>,
